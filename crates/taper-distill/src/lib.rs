@@ -1,0 +1,1 @@
+//! Knowledge distillation: KD and NORM

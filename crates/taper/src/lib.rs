@@ -1,0 +1,1 @@
+//! The Rust home of small neural networks

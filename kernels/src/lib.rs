@@ -1,0 +1,8 @@
+//! Hand-written differentiable operators on Candle tensors.
+//!
+//! One folder an operator: `mod.rs` is the public function and its derivative,
+//! `cpu.rs` the specification and the fast CPU code. Candle's own operators of the
+//! same names are wrong, cut the gradient or are slow where training needs them.
+
+pub mod random;
+pub mod threads;

@@ -1,0 +1,1 @@
+//! Image classifiers: students and teachers, parameter for parameter as their PyTorch originals

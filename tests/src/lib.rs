@@ -1,0 +1,1 @@
+//! Parity with PyTorch, end-to-end and command-line tests
