@@ -39,3 +39,36 @@ pub fn for_each(count: usize, task: impl Fn(usize) + Sync) {
         work();
     });
 }
+
+/// Calls `task(index, chunk)` once for each run of `len` elements of `data`; a last, shorter run is left out.
+pub fn for_each_chunk<T: Send>(data: &mut [T], len: usize, task: impl Fn(usize, &mut [T]) + Sync) {
+    if len == 0 {
+        return;
+    }
+    let count = data.len() / len;
+    let start = Shared(data.as_mut_ptr());
+    for_each(count, |index| {
+        // SAFETY: run `index` lies inside `data`, and no two tasks have the same index.
+        let chunk = unsafe { std::slice::from_raw_parts_mut(start.at(index * len), len) };
+        task(index, chunk);
+    });
+}
+
+/// A pointer that tasks may share because each writes its own elements behind it.
+pub(crate) struct Shared<T>(pub(crate) *mut T);
+
+// SAFETY: a plain address; whoever writes through it vouches that tasks touch disjoint elements.
+unsafe impl<T: Send> Send for Shared<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Sync for Shared<T> {}
+
+impl<T> Shared<T> {
+    /// The address of element `index`.
+    ///
+    /// # Safety
+    /// `index` must lie inside the allocation or one past its end.
+    pub(crate) unsafe fn at(&self, index: usize) -> *mut T {
+        // SAFETY: required of the caller.
+        unsafe { self.0.add(index) }
+    }
+}

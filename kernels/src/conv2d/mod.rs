@@ -1,0 +1,315 @@
+//! Two-dimensional convolution with its derivatives.
+//!
+//! y[n,k] = b[k] + Σ_c w[k,c] ⋆ x[n,c] (cross-correlation, as in PyTorch's `conv2d`).
+//! Convolution is linear in the input and in the weight, so each of its three passes
+//! (forward, input gradient, weight gradient) has the other two as its derivatives:
+//! gradients of gradients are right as well where Candle keeps their graph.
+
+mod cpu;
+mod error;
+mod geometry;
+
+pub use error::Conv2dError;
+pub use geometry::Conv2dGeometry;
+
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
+use cpu::Real;
+use geometry::Problem;
+
+const OPERATOR: &str = "conv2d";
+
+/// Convolves `input` `[batch, in, H, W]` with `weight` `[out, in/groups, kh, kw]` and adds `bias` `[out]`.
+///
+/// Returns `[batch, out, Ho, Wo]`, Ho = ⌊(H + 2·padding − dilation·(kh − 1) − 1) / stride⌋ + 1. All
+/// tensors are f32 or all are f64. Differentiable in each of them. In f32 the sums are those of
+/// the fastest kernel for the shape.
+///
+/// # Errors
+/// A [`Conv2dError`] inside [`candle_core::Error`] if ranks, shapes or types do not fit together.
+pub fn conv2d(
+    input: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    geometry: &Conv2dGeometry,
+) -> Result<Tensor> {
+    let problem = Problem::new(OPERATOR, input, weight, bias, geometry)?;
+    let (input, weight) = (input.contiguous()?, weight.contiguous()?);
+    match bias {
+        Some(bias) => input.apply_op3(&weight, &bias.contiguous()?, Forward(problem)),
+        None => input.apply_op2(&weight, Forward(problem)),
+    }
+}
+
+/// Is the graph of gradients kept? Candle reads this variable to decide the same.
+fn keep_gradient_graph() -> bool {
+    static KEEP: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    *KEEP.get_or_init(|| {
+        std::env::var("CANDLE_GRAD_DO_NOT_DETACH").is_ok_and(|v| !v.is_empty() && v != "0")
+    })
+}
+
+/// Applies a gradient operator, on the tape only if gradients of gradients are wanted.
+fn apply_gradient<C: CustomOp2 + Send + Sync + 'static>(
+    a: &Tensor,
+    b: &Tensor,
+    op: C,
+) -> Result<Tensor> {
+    if keep_gradient_graph() {
+        a.contiguous()?.apply_op2(&b.contiguous()?, op)
+    } else {
+        a.contiguous()?.apply_op2_no_bwd(&b.contiguous()?, &op)
+    }
+}
+
+/// The elements of a contiguous tensor.
+fn elements<'a, T>(values: &'a [T], layout: &Layout, argument: &'static str) -> Result<&'a [T]> {
+    match layout.contiguous_offsets() {
+        Some((start, end)) => Ok(&values[start..end]),
+        None => candle_core::bail!("{OPERATOR}: {argument} must be contiguous"),
+    }
+}
+
+/// Runs `f32` or `f64` code on two tensors of that type.
+fn by_type(
+    names: [&'static str; 2],
+    (s1, l1): (&CpuStorage, &Layout),
+    (s2, l2): (&CpuStorage, &Layout),
+    run32: impl FnOnce(&[f32], &[f32]) -> Result<Vec<f32>>,
+    run64: impl FnOnce(&[f64], &[f64]) -> Result<Vec<f64>>,
+) -> Result<CpuStorage> {
+    match (s1, s2) {
+        (CpuStorage::F32(a), CpuStorage::F32(b)) => {
+            let (a, b) = (elements(a, l1, names[0])?, elements(b, l2, names[1])?);
+            Ok(CpuStorage::F32(run32(a, b)?))
+        }
+        (CpuStorage::F64(a), CpuStorage::F64(b)) => {
+            let (a, b) = (elements(a, l1, names[0])?, elements(b, l2, names[1])?);
+            Ok(CpuStorage::F64(run64(a, b)?))
+        }
+        _ => candle_core::bail!(
+            "{OPERATOR}: {} and {} must both be F32 or both F64",
+            names[0],
+            names[1]
+        ),
+    }
+}
+
+/// The convolution itself, with two arguments or, with a bias, three.
+#[derive(Debug, Clone, Copy)]
+struct Forward(Problem);
+
+impl Forward {
+    fn gradients(
+        &self,
+        input: &Tensor,
+        weight: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let dx = match input.track_op() {
+            true => Some(apply_gradient(gradient, weight, InputGradient(self.0))?),
+            false => None,
+        };
+        let dw = match weight.track_op() {
+            true => Some(apply_gradient(input, gradient, WeightGradient(self.0))?),
+            false => None,
+        };
+        Ok((dx, dw))
+    }
+}
+
+impl CustomOp2 for Forward {
+    fn name(&self) -> &'static str {
+        OPERATOR
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let storage = by_type(
+            ["input", "weight"],
+            (s1, l1),
+            (s2, l2),
+            |x, w| Ok(cpu::forward(&self.0, x, w, None)),
+            |x, w| Ok(cpu::forward(&self.0, x, w, None)),
+        )?;
+        Ok((storage, self.0.output_shape().into()))
+    }
+
+    fn bwd(
+        &self,
+        input: &Tensor,
+        weight: &Tensor,
+        _: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        self.gradients(input, weight, gradient)
+    }
+}
+
+impl CustomOp3 for Forward {
+    fn name(&self) -> &'static str {
+        OPERATOR
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+        s3: &CpuStorage,
+        l3: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let storage = by_type(
+            ["input", "weight"],
+            (s1, l1),
+            (s2, l2),
+            |x, w| {
+                let bias = elements(s3.as_slice::<f32>()?, l3, "bias")?;
+                Ok(cpu::forward(&self.0, x, w, Some(bias)))
+            },
+            |x, w| {
+                let bias = elements(s3.as_slice::<f64>()?, l3, "bias")?;
+                Ok(cpu::forward(&self.0, x, w, Some(bias)))
+            },
+        )?;
+        Ok((storage, self.0.output_shape().into()))
+    }
+
+    fn bwd(
+        &self,
+        input: &Tensor,
+        weight: &Tensor,
+        bias: &Tensor,
+        _: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let gradient = gradient.contiguous()?;
+        let (dx, dw) = self.gradients(input, weight, &gradient)?;
+        let db = match bias.track_op() {
+            true if keep_gradient_graph() => Some(gradient.apply_op1(ChannelSum)?),
+            true => Some(gradient.apply_op1_no_bwd(&ChannelSum)?),
+            false => None,
+        };
+        Ok((dx, dw, db))
+    }
+}
+
+/// dx from (gradient of the output, weight).
+#[derive(Debug, Clone, Copy)]
+struct InputGradient(Problem);
+
+impl CustomOp2 for InputGradient {
+    fn name(&self) -> &'static str {
+        "conv2d-input-gradient"
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let storage = by_type(
+            ["gradient", "weight"],
+            (s1, l1),
+            (s2, l2),
+            |dy, w| Ok(cpu::input_gradient(&self.0, dy, w)),
+            |dy, w| Ok(cpu::input_gradient(&self.0, dy, w)),
+        )?;
+        Ok((storage, self.0.input_shape().into()))
+    }
+
+    fn bwd(
+        &self,
+        gradient: &Tensor,
+        weight: &Tensor,
+        _: &Tensor,
+        upper: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let to_gradient = apply_gradient(upper, weight, Forward(self.0))?;
+        let to_weight = apply_gradient(upper, gradient, WeightGradient(self.0))?;
+        Ok((Some(to_gradient), Some(to_weight)))
+    }
+}
+
+/// dw from (input, gradient of the output).
+#[derive(Debug, Clone, Copy)]
+struct WeightGradient(Problem);
+
+impl CustomOp2 for WeightGradient {
+    fn name(&self) -> &'static str {
+        "conv2d-weight-gradient"
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let storage = by_type(
+            ["input", "gradient"],
+            (s1, l1),
+            (s2, l2),
+            |x, dy| Ok(cpu::weight_gradient(&self.0, x, dy)),
+            |x, dy| Ok(cpu::weight_gradient(&self.0, x, dy)),
+        )?;
+        Ok((storage, self.0.weight_shape().into()))
+    }
+
+    fn bwd(
+        &self,
+        input: &Tensor,
+        gradient: &Tensor,
+        _: &Tensor,
+        upper: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let to_input = apply_gradient(gradient, upper, InputGradient(self.0))?;
+        let to_gradient = apply_gradient(input, upper, Forward(self.0))?;
+        Ok((Some(to_input), Some(to_gradient)))
+    }
+}
+
+/// The bias gradient: sums `[batch, channels, H, W]` to `[channels]`.
+#[derive(Debug, Clone, Copy)]
+struct ChannelSum;
+
+impl CustomOp1 for ChannelSum {
+    fn name(&self) -> &'static str {
+        "conv2d-bias-gradient"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        fn sums<T: Real>(values: &[T], layout: &Layout) -> Result<Vec<T>> {
+            let (_, channels, height, width) = layout.shape().dims4()?;
+            Ok(cpu::channel_sums(
+                elements(values, layout, "gradient")?,
+                channels,
+                height * width,
+            ))
+        }
+        let channels = layout.shape().dims4()?.1;
+        let storage = match storage {
+            CpuStorage::F32(values) => CpuStorage::F32(sums(values, layout)?),
+            CpuStorage::F64(values) => CpuStorage::F64(sums(values, layout)?),
+            _ => candle_core::bail!("conv2d-bias-gradient: gradient must be F32 or F64"),
+        };
+        Ok((storage, channels.into()))
+    }
+
+    fn bwd(&self, values: &Tensor, _: &Tensor, upper: &Tensor) -> Result<Option<Tensor>> {
+        let channels = upper.dim(0)?;
+        Ok(Some(
+            upper
+                .reshape((1, channels, 1, 1))?
+                .broadcast_as(values.shape())?,
+        ))
+    }
+}
