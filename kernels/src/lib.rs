@@ -5,7 +5,36 @@
 //! same names are wrong, cut the gradient or are slow where training needs them.
 
 pub mod conv2d;
+mod activation;
+mod avg_pool2d;
+mod batch_norm;
+mod cross_entropy;
+mod element;
+mod elementwise;
+mod error;
+mod linear;
+mod log_softmax;
+mod max_pool2d;
+mod operand;
+mod optimiser;
+mod output;
+mod pool2d;
 pub mod random;
+mod segment_match;
+pub mod testing;
 pub mod threads;
+mod vector;
+
+pub use activation::{Activation, add_relu, relu};
+pub use avg_pool2d::{adaptive_avg_pool2d, avg_pool2d, global_avg_pool2d};
+pub use batch_norm::{BatchStatistics, batch_norm_eval, batch_norm_train};
+pub use cross_entropy::cross_entropy;
+pub use error::KernelError;
+pub use linear::linear;
+pub use log_softmax::log_softmax;
+pub use max_pool2d::max_pool2d;
+pub use optimiser::{AdamWHyper, SgdHyper, adamw_step, ema_step, sgd_step, squared_norm};
+pub use pool2d::Pool2dGeometry;
+pub use segment_match::segment_match;
 
 pub use conv2d::{Conv2dError, Conv2dGeometry, conv2d};

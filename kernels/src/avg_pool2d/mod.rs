@@ -1,0 +1,243 @@
+//! The mean of every window: fixed windows, windows fitted to an output size, and one window an image.
+
+mod cpu;
+
+use crate::element::Element;
+use crate::operand::{slice, unsupported, value_error, with_slice};
+use crate::pool2d::{Pool2dGeometry, Window, image_dims};
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
+
+/// The mean of every window: `[batch, channels, height, width]` → `[batch, channels, rows, columns]`.
+///
+/// As PyTorch has it: with `count_include_pad` the padding's zeros are part of the
+/// mean, without it they are not; what a window of `ceil_mode` has beyond the padding
+/// never is. Reads x once, writes the result once; the derivative likewise.
+///
+/// # Errors
+/// If x is not an image tensor of `f32` or `f64`, or the geometry does not fit it.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use taper_kernels::{Pool2dGeometry, avg_pool2d};
+/// let x = Tensor::new(&[[[[1f32, 5.], [3., 3.]]]], &Device::Cpu)?;
+/// let y = avg_pool2d(&x, &Pool2dGeometry::square(2, 2, 0), true)?;
+/// assert_eq!(y.flatten_all()?.to_vec1::<f32>()?, [3.0]);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+pub fn avg_pool2d(
+    x: &Tensor,
+    geometry: &Pool2dGeometry,
+    count_include_pad: bool,
+) -> Result<Tensor> {
+    const OP: &str = "avg_pool2d";
+    let (.., height, width) = image_dims(OP, x)?;
+    let parts = |axis: crate::pool2d::Axis| {
+        axis.windows
+            .into_iter()
+            .map(|window| Part::new(window, count_include_pad))
+            .collect()
+    };
+    let rows = parts(geometry.axis(OP, height, 0)?);
+    let columns = parts(geometry.axis(OP, width, 1)?);
+    apply(OP, x, rows, columns)
+}
+
+/// The mean of `rows × columns` windows that cover x: `[batch, channels, height, width]` → `[batch, channels, rows, columns]`.
+///
+/// Window i of n along a side of length L runs from ⌊i·L/n⌋ to ⌈(i+1)·L/n⌉, as in PyTorch.
+///
+/// # Errors
+/// If x is not an image tensor of `f32` or `f64`, or a side or output size is 0.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// let x = Tensor::new(&[[[[1f32, 2., 3.]]]], &Device::Cpu)?;
+/// let y = taper_kernels::adaptive_avg_pool2d(&x, (1, 2))?;
+/// assert_eq!(y.flatten_all()?.to_vec1::<f32>()?, [1.5, 2.5]);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+pub fn adaptive_avg_pool2d(x: &Tensor, (rows, columns): (usize, usize)) -> Result<Tensor> {
+    const OP: &str = "adaptive_avg_pool2d";
+    let (.., height, width) = image_dims(OP, x)?;
+    for (argument, size) in [
+        ("x's height", height),
+        ("x's width", width),
+        ("output height", rows),
+        ("output width", columns),
+    ] {
+        if size == 0 {
+            return Err(value_error(OP, argument, size, "at least 1"));
+        }
+    }
+    let parts = |length: usize, count: usize| {
+        let part = |index: usize| {
+            let inside = index * length / count..((index + 1) * length).div_ceil(count);
+            Part {
+                divisor: inside.len() as f64,
+                inside,
+            }
+        };
+        (0..count).map(part).collect()
+    };
+    apply(OP, x, parts(height, rows), parts(width, columns))
+}
+
+/// The mean of every channel of every image: `[batch, channels, height, width]` → `[batch, channels]`.
+///
+/// # Errors
+/// If x is not an image tensor of `f32` or `f64`, or has no element in a channel.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// let x = Tensor::new(&[[[[1f32, 5.], [3., 3.]]]], &Device::Cpu)?;
+/// assert_eq!(taper_kernels::global_avg_pool2d(&x)?.to_vec2::<f32>()?, [[3.0]]);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+pub fn global_avg_pool2d(x: &Tensor) -> Result<Tensor> {
+    const OP: &str = "global_avg_pool2d";
+    let (batch, channels, height, width) = image_dims(OP, x)?;
+    if height * width == 0 {
+        return Err(crate::operand::shape_error(
+            OP,
+            "x",
+            x,
+            "at least one element in a channel",
+        ));
+    }
+    x.contiguous()?.apply_op1(GlobalMean {
+        batch,
+        channels,
+        plane: height * width,
+    })
+}
+
+/// A window along one axis, and what sums along it are divided by.
+struct Part {
+    inside: std::ops::Range<usize>,
+    divisor: f64,
+}
+
+impl Part {
+    fn new(window: Window, count_include_pad: bool) -> Self {
+        let covered = if count_include_pad {
+            window.with_padding
+        } else {
+            window.inside.len()
+        };
+        Self {
+            inside: window.inside,
+            divisor: covered as f64,
+        }
+    }
+}
+
+/// The images of one channel each, and their windows.
+struct Planes {
+    count: usize,
+    height: usize,
+    width: usize,
+    rows: Vec<Part>,
+    columns: Vec<Part>,
+}
+
+fn apply(op: &'static str, x: &Tensor, rows: Vec<Part>, columns: Vec<Part>) -> Result<Tensor> {
+    let (batch, channels, height, width) = image_dims(op, x)?;
+    let output = Shape::from((batch, channels, rows.len(), columns.len()));
+    let planes = Planes {
+        count: batch * channels,
+        height,
+        width,
+        rows,
+        columns,
+    };
+    x.contiguous()?.apply_op1(WindowMean { op, planes, output })
+}
+
+struct WindowMean {
+    op: &'static str,
+    planes: Planes,
+    output: Shape,
+}
+
+impl WindowMean {
+    fn backward<T: Element>(&self, x: &Tensor, gradient: &Tensor) -> Result<Tensor> {
+        let dx = with_slice::<T, _>(self.op, "gradient", gradient, |gradient| {
+            Ok(cpu::window_means_backward(gradient, &self.planes))
+        })?;
+        Tensor::from_vec(dx, x.shape(), x.device())
+    }
+}
+
+impl CustomOp1 for WindowMean {
+    fn name(&self) -> &'static str {
+        self.op
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let output = match storage.dtype() {
+            DType::F32 => CpuStorage::F32(cpu::window_means(
+                slice(self.op, storage, layout)?,
+                &self.planes,
+            )),
+            DType::F64 => CpuStorage::F64(cpu::window_means(
+                slice(self.op, storage, layout)?,
+                &self.planes,
+            )),
+            other => return Err(unsupported(self.op, "x", other)),
+        };
+        Ok((output, self.output.clone()))
+    }
+
+    fn bwd(&self, x: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+        match x.dtype() {
+            DType::F32 => self.backward::<f32>(x, gradient),
+            _ => self.backward::<f64>(x, gradient),
+        }
+        .map(Some)
+    }
+}
+
+struct GlobalMean {
+    batch: usize,
+    channels: usize,
+    plane: usize,
+}
+
+impl GlobalMean {
+    fn backward<T: Element>(&self, x: &Tensor, gradient: &Tensor) -> Result<Tensor> {
+        let dx = with_slice::<T, _>(CustomOp1::name(self), "gradient", gradient, |gradient| {
+            Ok(cpu::global_means_backward(gradient, self.plane))
+        })?;
+        Tensor::from_vec(dx, x.shape(), x.device())
+    }
+}
+
+impl CustomOp1 for GlobalMean {
+    fn name(&self) -> &'static str {
+        "global_avg_pool2d"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let output = match storage.dtype() {
+            DType::F32 => CpuStorage::F32(cpu::global_means(
+                slice(self.name(), storage, layout)?,
+                self.plane,
+            )),
+            DType::F64 => CpuStorage::F64(cpu::global_means(
+                slice(self.name(), storage, layout)?,
+                self.plane,
+            )),
+            other => return Err(unsupported(self.name(), "x", other)),
+        };
+        Ok((output, Shape::from((self.batch, self.channels))))
+    }
+
+    fn bwd(&self, x: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+        match x.dtype() {
+            DType::F32 => self.backward::<f32>(x, gradient),
+            _ => self.backward::<f64>(x, gradient),
+        }
+        .map(Some)
+    }
+}

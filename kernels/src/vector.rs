@@ -1,0 +1,58 @@
+//! Loops compiled for several instruction sets, the best of which is chosen at run time.
+//!
+//! A kernel's loop is a plain function marked `#[inline(always)]`; [`run`] calls it
+//! from inside a function that enables AVX-512 or AVX2, so the compiler vectorises a
+//! copy for each. No copy fuses a multiplication with an addition and sums run over
+//! [`LANES`] fixed partial sums, so all copies return the same bits.
+
+/// Partial sums of a vectorised sum: two AVX-512 registers of `f32`.
+pub(crate) const LANES: usize = 32;
+
+/// Calls `body(arguments)`, compiled for the best instruction set of this machine.
+///
+/// `body` must be an `#[inline(always)]` function: a function that is not inlined
+/// into the copies below is compiled for the baseline only.
+#[inline]
+pub(crate) fn run<A, R>(body: impl Fn(A) -> R, arguments: A) -> R {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("fma")
+        {
+            // SAFETY: the features it enables were just found on this machine.
+            return unsafe { run_avx512(body, arguments) };
+        }
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            // SAFETY: the features it enables were just found on this machine.
+            return unsafe { run_avx2(body, arguments) };
+        }
+    }
+    body(arguments)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512vl,fma")]
+fn run_avx512<A, R>(body: impl Fn(A) -> R, arguments: A) -> R {
+    body(arguments)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn run_avx2<A, R>(body: impl Fn(A) -> R, arguments: A) -> R {
+    body(arguments)
+}
+
+/// The sum of the partial sums, in a fixed tree.
+#[inline(always)]
+pub(crate) fn total<T: crate::element::Element>(mut lanes: [T; LANES]) -> T {
+    let mut width = LANES / 2;
+    while width > 0 {
+        for lane in 0..width {
+            let other = lanes[lane + width];
+            lanes[lane] += other;
+        }
+        width /= 2;
+    }
+    lanes[0]
+}
