@@ -1,1 +1,22 @@
-//! Reading and writing checkpoints
+//! Reading and writing checkpoints.
+//!
+//! A [`Checkpoint`] is a map from names to tensors with free metadata. [`load`] reads one from
+//! disk, [`fit`] puts it into a network's [`ParameterStore`](taper_layers::ParameterStore) and says
+//! exactly what is missing, unexpected or of another shape, and [`save`] writes one so that a crash
+//! or a full disk leaves either the old file or the new one, never half of it.
+
+mod checkpoint;
+mod classifier;
+mod error;
+mod fit;
+mod nearest;
+mod save;
+
+pub use checkpoint::{Checkpoint, load};
+pub use classifier::{
+    InputNormalisation, LoadedClassifier, NORMALISATION_METADATA_KEY, load_classifier,
+};
+pub use error::WeightsError;
+pub use fit::{FitReport, fit};
+pub use nearest::nearest;
+pub use save::save;

@@ -1,0 +1,46 @@
+//! What can be wrong with a checkpoint.
+
+use std::path::PathBuf;
+
+/// Each variant names the file, and the tensor where there is one.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WeightsError {
+    /// The file could not be opened or read.
+    #[error("{}: cannot be read: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// The file could not be written; what stood there before still does.
+    #[error("{}: cannot be written: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// The bytes are not what the format wants.
+    #[error("{}: {reason}", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What was found, and what would be right.
+        reason: String,
+    },
+    /// The tensors do not fit the network.
+    #[error("{}: does not fit {model}: {details}", path.display())]
+    Misfit {
+        /// The file.
+        path: PathBuf,
+        /// The network.
+        model: String,
+        /// Missing, unexpected and misshapen tensors, a few of each.
+        details: String,
+    },
+    /// Candle failed.
+    #[error(transparent)]
+    Candle(#[from] candle_core::Error),
+}

@@ -1,0 +1,138 @@
+//! Writing a checkpoint: temporary file, sync, rename, sync of the folder.
+
+use crate::WeightsError;
+use candle_core::Tensor;
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
+
+/// The header's key for free metadata.
+const METADATA: &str = "__metadata__";
+
+/// Writes `tensors` and `metadata` as safetensors to `path`. The same input gives the same bytes.
+///
+/// # Errors
+/// [`WeightsError::Write`]; an existing file at `path` is then untouched.
+pub fn save(
+    path: impl AsRef<Path>,
+    tensors: &BTreeMap<String, Tensor>,
+    metadata: &BTreeMap<String, String>,
+) -> Result<(), WeightsError> {
+    let path = path.as_ref();
+    let contiguous = tensors
+        .iter()
+        .map(|(name, tensor)| Ok((name, tensor.contiguous()?)))
+        .collect::<candle_core::Result<Vec<_>>>()?;
+    let header = (!metadata.is_empty()).then(|| metadata.clone().into_iter().collect());
+    let layout = |error: &dyn std::fmt::Display| WeightsError::Format {
+        path: path.to_path_buf(),
+        reason: format!("cannot be laid out as safetensors: {error}"),
+    };
+    let mut bytes = safetensors::serialize(contiguous, header).map_err(|error| layout(&error))?;
+    order_header(&mut bytes).map_err(|error| layout(&error))?;
+    write_atomically(path, &bytes).map_err(|source| WeightsError::Write {
+        path: path.to_path_buf(),
+        source,
+    })
+}
+
+/// Writes the header again with its metadata ordered by name: the format's crate keeps it in a
+/// hash map, whose order changes from run to run. The length stays, so no offset moves.
+fn order_header(bytes: &mut [u8]) -> serde_json::Result<()> {
+    const LENGTH: usize = size_of::<u64>();
+    let mut length = [0; LENGTH];
+    length.copy_from_slice(&bytes[..LENGTH]);
+    let header = &mut bytes[LENGTH..LENGTH + u64::from_le_bytes(length) as usize];
+    let mut entries: BTreeMap<String, serde_json::Value> = serde_json::from_slice(header)?;
+    let mut parts = Vec::new();
+    if let Some(metadata) = entries.remove(METADATA) {
+        let ordered: BTreeMap<String, String> = serde_json::from_value(metadata)?;
+        parts.push(format!(
+            "{}:{}",
+            serde_json::to_string(METADATA)?,
+            serde_json::to_string(&ordered)?
+        ));
+    }
+    for (name, entry) in &entries {
+        parts.push(format!(
+            "{}:{}",
+            serde_json::to_string(name)?,
+            serde_json::to_string(entry)?
+        ));
+    }
+    let text = format!("{{{}}}", parts.join(","));
+    debug_assert!(text.len() <= header.len());
+    if text.len() <= header.len() {
+        header.fill(b' ');
+        header[..text.len()].copy_from_slice(text.as_bytes());
+    }
+    Ok(())
+}
+
+fn write_atomically(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let mut file = tempfile::Builder::new()
+        .prefix(".taper-")
+        .permissions(umask_permissions())
+        .tempfile_in(folder)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    std::fs::File::open(folder)?.sync_all()
+}
+
+/// 0666 less the umask, as any other file: the temporary file's 0600 would outlive the rename.
+fn umask_permissions() -> std::fs::Permissions {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::Permissions::from_mode(0o666)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load;
+    use candle_core::Device;
+
+    #[test]
+    fn same_input_same_bytes_and_a_round_trip() {
+        let folder = tempfile::tempdir().unwrap();
+        let tensor = |v: f32| Tensor::new(&[v, 2., 3.], &Device::Cpu).unwrap();
+        let tensors = BTreeMap::from([("b".to_string(), tensor(1.)), ("a".into(), tensor(5.))]);
+        let metadata: BTreeMap<String, String> = (0..9)
+            .map(|i| (format!("key{i}"), format!("\"value\" {i}")))
+            .collect();
+        let (one, two) = (folder.path().join("1"), folder.path().join("2"));
+        save(&one, &tensors, &metadata).unwrap();
+        save(&two, &tensors, &metadata).unwrap();
+        assert_eq!(std::fs::read(&one).unwrap(), std::fs::read(&two).unwrap());
+        let back = load(&one).unwrap();
+        assert_eq!(back.metadata, metadata);
+        assert_eq!(back.tensors["a"].to_vec1::<f32>().unwrap(), [5., 2., 3.]);
+    }
+
+    #[test]
+    fn a_failed_write_names_the_file() {
+        let path = Path::new("/no/such/folder/w.safetensors");
+        let error = save(path, &BTreeMap::new(), &BTreeMap::new()).unwrap_err();
+        assert!(error.to_string().contains("/no/such/folder/w.safetensors"));
+    }
+
+    #[test]
+    fn other_formats_and_truncation_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("w.safetensors");
+        let tensors = BTreeMap::from([("a".to_string(), Tensor::new(1f32, &Device::Cpu).unwrap())]);
+        save(&path, &tensors, &BTreeMap::new()).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        for length in 0..whole.len() {
+            std::fs::write(&path, &whole[..length]).unwrap();
+            let error = load(&path).unwrap_err().to_string();
+            assert!(error.contains("w.safetensors"), "{error}");
+        }
+        std::fs::write(&path, b"\x80\x02\x8a\x0al\xfc").unwrap();
+        assert!(load(&path).unwrap_err().to_string().contains("PyTorch"));
+    }
+}
