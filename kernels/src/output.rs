@@ -87,7 +87,7 @@ pub(crate) fn for_each_chunk<T: Send>(
 ) {
     let parts: Vec<_> = values
         .chunks_mut(chunk.max(1))
-        .map(|part| std::sync::Mutex::new(part))
+        .map(std::sync::Mutex::new)
         .collect();
     threads::for_each(parts.len(), |index| {
         if let Ok(mut part) = parts[index].lock() {

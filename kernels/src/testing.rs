@@ -49,8 +49,8 @@ pub fn check_gradient(
         let difference =
             (evaluate(index, value + step)? - evaluate(index, value - step)?) / (2.0 * step);
         let error = (gradient[index] - difference).abs();
-        // Written so that NaN fails.
-        if failure.is_none() && !(error <= tolerance * difference.abs().max(1.0)) {
+        let wrong = error.is_nan() || error > tolerance * difference.abs().max(1.0);
+        if failure.is_none() && wrong {
             failure = Some(format!(
                 "element {index}: gradient {}, central difference {difference}",
                 gradient[index]

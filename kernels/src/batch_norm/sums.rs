@@ -20,7 +20,7 @@ impl Moments {
         Self {
             count,
             mean: centre + deviations / count,
-            squares: (squares - deviations * deviations / count).max_or_nan(),
+            squares: not_negative(squares - deviations * deviations / count),
         }
     }
 
@@ -45,15 +45,9 @@ impl Moments {
     }
 }
 
-trait NotNegative {
-    fn max_or_nan(self) -> Self;
-}
-
-impl NotNegative for f64 {
-    /// 0 if negative; unlike `max`, keeps NaN.
-    fn max_or_nan(self) -> f64 {
-        if self < 0.0 { 0.0 } else { self }
-    }
+/// 0 if negative (rounding can do that); unlike `max`, keeps NaN.
+fn not_negative(value: f64) -> f64 {
+    if value < 0.0 { 0.0 } else { value }
 }
 
 /// The moments of a segment: its mean first, then deviations from that.
@@ -208,10 +202,19 @@ fn segment_sums<T: Element, const MASKED: bool>(
     }
 }
 
+type BlockOperands<'a, T> = (
+    &'a [T],
+    &'a [T],
+    Option<&'a [T]>,
+    &'a [T],
+    &'a Grid,
+    &'a Block,
+);
+
 /// The sums of each channel of a block; `shift` has one value a row element.
 #[inline(always)]
 pub(super) fn block_gradient_sums<T: Element>(
-    (x, gradient, output, shift, grid, block): (&[T], &[T], Option<&[T]>, &[T], &Grid, &Block),
+    (x, gradient, output, shift, grid, block): BlockOperands<'_, T>,
 ) -> Vec<GradientSums> {
     let zero = T::from_f64(0.0);
     let shift = &shift[grid.row_part(0, &block.channels)];

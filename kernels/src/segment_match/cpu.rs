@@ -120,11 +120,11 @@ fn compare_and_write<T: Element>(
     sums.iter().sum()
 }
 
+type TeacherGradient<'a, T> = (&'a [&'a [T]], &'a [T], T, &'a mut [MaybeUninit<T>]);
+
 /// `−scale · Σ_i (E_i − teacher)`.
 #[inline(always)]
-fn write_teacher_gradient<T: Element>(
-    (slices, teacher, scale, written): (&[&[T]], &[T], T, &mut [MaybeUninit<T>]),
-) {
+fn write_teacher_gradient<T: Element>((slices, teacher, scale, written): TeacherGradient<'_, T>) {
     let written = fill(written, T::from_f64(0.0));
     for slice in slices {
         for ((written, &student), &teacher) in written.iter_mut().zip(*slice).zip(teacher) {
