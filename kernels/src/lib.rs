@@ -20,7 +20,9 @@ mod optimiser;
 mod output;
 mod pool2d;
 pub mod random;
+mod scratch;
 mod segment_match;
+mod simd;
 pub mod testing;
 pub mod threads;
 mod vector;
@@ -37,4 +39,4 @@ pub use optimiser::{AdamWHyper, SgdHyper, adamw_step, ema_step, sgd_step, square
 pub use pool2d::Pool2dGeometry;
 pub use segment_match::segment_match;
 
-pub use conv2d::{Conv2dError, Conv2dGeometry, conv2d};
+pub use conv2d::{Conv2dGeometry, conv2d, conv2d_input_gradient, conv2d_weight_gradient, exact, set_exact};

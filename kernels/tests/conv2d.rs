@@ -141,36 +141,36 @@ fn errors_name_the_argument() -> Result<()> {
     let cases = [
         (
             message(&zeros(&[4, 5, 5], DType::F32)?, &w, None, &plain),
-            "input must have rank 4",
+            "`input` has shape [4, 5, 5], expected rank 4",
         ),
         (
             message(&x, &zeros(&[2, 3, 3, 3], DType::F32)?, None, &plain),
-            "weight has shape [2, 3, 3, 3]",
+            "`weight` has shape [2, 3, 3, 3]",
         ),
         (
             message(&x, &w, Some(&zeros(&[3], DType::F32)?), &plain),
-            "bias has shape [3], expected [2]",
+            "`bias` has shape [3], expected [2]",
         ),
         (
             message(&x, &w.to_dtype(DType::F64)?, None, &plain),
-            "weight is F64",
+            "`weight` has type F64",
         ),
         (
             message(&x.to_dtype(DType::U32)?, &w, None, &plain),
-            "input is U32",
+            "`input` has type U32",
         ),
         (
             message(&x, &w, None, &Conv2dGeometry::with(0, 0)),
-            "stride must be at least 1",
+            "`geometry.stride` is (0, 0), expected at least 1",
         ),
         (
             message(&x, &w, None, &plain.grouped(0)),
-            "groups must be at least 1",
+            "`geometry.groups` is",
         ),
         (message(&x, &w, None, &plain.grouped(3)), "3 groups"),
         (
             message(&x, &zeros(&[2, 4, 7, 3], DType::F32)?, None, &plain),
-            "does not fit",
+            "a kernel that fits into 5 x 5 pixels",
         ),
     ];
     for (found, expected) in cases {

@@ -1,6 +1,6 @@
 //! The geometry of a convolution, and the sizes of one call.
 
-use super::error::Conv2dError;
+use crate::error::KernelError;
 use candle_core::{DType, Tensor};
 
 /// How a kernel moves over its input; each pair is (vertical, horizontal).
@@ -94,91 +94,115 @@ pub(crate) struct Problem {
 }
 
 impl Problem {
-    /// Checks the arguments of `operator` and reads off their sizes.
+    /// Checks the arguments of operator `op` and reads off their sizes.
     pub(crate) fn new(
-        operator: &'static str,
+        op: &'static str,
         input: &Tensor,
         weight: &Tensor,
         bias: Option<&Tensor>,
         geometry: &Conv2dGeometry,
-    ) -> Result<Self, Conv2dError> {
-        let (batch, in_channels, height, width) = rank4(operator, "input", input)?;
-        let (out_channels, group_channels, kernel_height, kernel_width) =
-            rank4(operator, "weight", weight)?;
-        check_types(operator, input, weight, bias)?;
-        for (field, found) in [
-            ("stride", geometry.stride),
-            ("dilation", geometry.dilation),
-            ("groups", (geometry.groups, geometry.groups)),
+    ) -> Result<Self, KernelError> {
+        check_types(
+            op,
+            "input",
+            input,
+            &[("weight", Some(weight)), ("bias", bias)],
+        )?;
+        let problem = Self::of_shapes(op, input.dims(), weight.dims(), geometry)?;
+        match bias {
+            Some(bias) if bias.dims() != [problem.out_channels] => Err(shape(
+                op,
+                "bias",
+                bias.dims(),
+                format!("[{}]", problem.out_channels),
+            )),
+            _ => Ok(problem),
+        }
+    }
+
+    /// Checks the shapes of an input and a weight.
+    pub(crate) fn of_shapes(
+        op: &'static str,
+        input: &[usize],
+        weight: &[usize],
+        geometry: &Conv2dGeometry,
+    ) -> Result<Self, KernelError> {
+        let &[batch, in_channels, height, width] = input else {
+            return Err(shape(
+                op,
+                "input",
+                input,
+                "rank 4: [batch, in, height, width]".into(),
+            ));
+        };
+        let &[out_channels, group_channels, kernel_height, kernel_width] = weight else {
+            return Err(shape(
+                op,
+                "weight",
+                weight,
+                "rank 4: [out, in/groups, kh, kw]".into(),
+            ));
+        };
+        let groups = geometry.groups;
+        for (argument, found) in [
+            ("geometry.stride", geometry.stride),
+            ("geometry.dilation", geometry.dilation),
+            ("geometry.groups", (groups, groups)),
             ("kernel size", (kernel_height, kernel_width)),
         ] {
             if found.0 == 0 || found.1 == 0 {
-                return Err(Conv2dError::Zero {
-                    operator,
-                    field,
+                let (found, expected) = (format!("{found:?}"), "at least 1".into());
+                return Err(KernelError::Value {
+                    op,
+                    argument,
                     found,
+                    expected,
                 });
             }
         }
-        let groups = geometry.groups;
         if !in_channels.is_multiple_of(groups) || group_channels != in_channels / groups {
-            return Err(Conv2dError::Shape {
-                operator,
-                argument: "weight",
-                found: weight.shape().clone(),
-                expected: format!(
-                    "[out, in/groups, kh, kw] for an input of {in_channels} channels in {groups} groups"
-                ),
-            });
+            let expected = format!(
+                "[out, in/groups, kh, kw] for {in_channels} input channels in {groups} groups"
+            );
+            return Err(shape(op, "weight", weight, expected));
         }
         if !out_channels.is_multiple_of(groups) {
-            return Err(Conv2dError::Shape {
-                operator,
-                argument: "weight",
-                found: weight.shape().clone(),
-                expected: format!("a number of output channels that {groups} groups divide"),
-            });
+            let expected = format!("a number of output channels that {groups} groups divide");
+            return Err(shape(op, "weight", weight, expected));
         }
-        if let Some(bias) = bias
-            && bias.dims() != [out_channels]
-        {
-            return Err(Conv2dError::Shape {
-                operator,
-                argument: "bias",
-                found: bias.shape().clone(),
-                expected: format!("[{out_channels}]"),
-            });
-        }
-        let kernel = (kernel_height, kernel_width);
-        let output =
-            geometry
-                .output_size((height, width), kernel)
-                .ok_or(Conv2dError::KernelTooLarge {
-                    operator,
-                    span: (
-                        geometry
-                            .dilation
-                            .0
-                            .saturating_mul(kernel.0 - 1)
-                            .saturating_add(1),
-                        geometry
-                            .dilation
-                            .1
-                            .saturating_mul(kernel.1 - 1)
-                            .saturating_add(1),
-                    ),
-                    input: (height, width),
-                    padding: geometry.padding,
-                })?;
+        let (input, kernel) = ((height, width), (kernel_height, kernel_width));
+        let output = geometry.output_size(input, kernel).ok_or_else(|| {
+            let expected = format!(
+                "a kernel that fits into {height} x {width} pixels with padding {:?} and dilation {:?}",
+                geometry.padding, geometry.dilation
+            );
+            shape(op, "weight", weight, expected)
+        })?;
         Ok(Self {
             batch,
             in_channels,
             out_channels,
-            input: (height, width),
+            input,
             kernel,
             output,
             geometry: *geometry,
         })
+    }
+
+    /// Checks that `gradient` has the output's shape.
+    pub(crate) fn check_gradient(
+        &self,
+        op: &'static str,
+        gradient: &Tensor,
+    ) -> Result<(), KernelError> {
+        let (n, k, height, width) = self.output_shape();
+        match gradient.dims() == [n, k, height, width] {
+            true => Ok(()),
+            false => {
+                let expected = format!("[{n}, {k}, {height}, {width}], the output's");
+                Err(shape(op, "gradient", gradient.dims(), expected))
+            }
+        }
     }
 
     /// Input channels of one group.
@@ -242,44 +266,47 @@ impl Problem {
     }
 }
 
-/// The four sizes of `tensor`, or the error that names it.
-fn rank4(
-    operator: &'static str,
+/// The error for an argument of the wrong shape.
+fn shape(
+    op: &'static str,
     argument: &'static str,
-    tensor: &Tensor,
-) -> Result<(usize, usize, usize, usize), Conv2dError> {
-    tensor.dims4().map_err(|_| Conv2dError::Rank {
-        operator,
+    found: &[usize],
+    expected: String,
+) -> KernelError {
+    KernelError::Shape {
+        op,
         argument,
-        found: tensor.shape().clone(),
-        expected: 4,
-    })
+        found: found.to_vec(),
+        expected,
+    }
 }
 
 /// All tensors must be f32, or all f64.
-fn check_types(
-    operator: &'static str,
-    input: &Tensor,
-    weight: &Tensor,
-    bias: Option<&Tensor>,
-) -> Result<(), Conv2dError> {
-    if !matches!(input.dtype(), DType::F32 | DType::F64) {
-        return Err(Conv2dError::DataType {
-            operator,
-            argument: "input",
-            found: input.dtype(),
+pub(crate) fn check_types(
+    op: &'static str,
+    argument: &'static str,
+    first: &Tensor,
+    others: &[(&'static str, Option<&Tensor>)],
+) -> Result<(), KernelError> {
+    let dtype = first.dtype();
+    if !matches!(dtype, DType::F32 | DType::F64) {
+        return Err(KernelError::DType {
+            op,
+            argument,
+            found: dtype,
             expected: "F32 or F64".into(),
         });
     }
-    for (argument, tensor) in [("weight", Some(weight)), ("bias", bias)] {
+    for &(argument, tensor) in others {
         if let Some(tensor) = tensor
-            && tensor.dtype() != input.dtype()
+            && tensor.dtype() != dtype
         {
-            return Err(Conv2dError::DataType {
-                operator,
+            let expected = format!("{dtype:?}, as the first argument");
+            return Err(KernelError::DType {
+                op,
                 argument,
                 found: tensor.dtype(),
-                expected: format!("{:?}, the input's type", input.dtype()),
+                expected,
             });
         }
     }

@@ -6,15 +6,20 @@
 //! gradients of gradients are right as well where Candle keeps their graph.
 
 mod cpu;
-mod error;
 mod geometry;
+mod select;
+#[cfg(test)]
+mod tests;
+mod winograd;
 
-pub use error::Conv2dError;
 pub use geometry::Conv2dGeometry;
+pub use select::{exact, set_exact};
 
+use crate::simd::Level;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 use cpu::Real;
-use geometry::Problem;
+use geometry::{Problem, check_types};
+use select::Method;
 
 const OPERATOR: &str = "conv2d";
 
@@ -25,7 +30,7 @@ const OPERATOR: &str = "conv2d";
 /// the fastest kernel for the shape.
 ///
 /// # Errors
-/// A [`Conv2dError`] inside [`candle_core::Error`] if ranks, shapes or types do not fit together.
+/// A [`crate::KernelError`] inside [`candle_core::Error`] if ranks, shapes or types do not fit together.
 pub fn conv2d(
     input: &Tensor,
     weight: &Tensor,
@@ -38,6 +43,46 @@ pub fn conv2d(
         Some(bias) => input.apply_op3(&weight, &bias.contiguous()?, Forward(problem)),
         None => input.apply_op2(&weight, Forward(problem)),
     }
+}
+
+/// The gradient of [`conv2d`] in its input of shape `input_shape`, from the `gradient` of its output.
+///
+/// # Errors
+/// As for [`conv2d`], and if `gradient` does not have the output's shape.
+pub fn conv2d_input_gradient(
+    gradient: &Tensor,
+    weight: &Tensor,
+    input_shape: (usize, usize, usize, usize),
+    geometry: &Conv2dGeometry,
+) -> Result<Tensor> {
+    const OP: &str = "conv2d_input_gradient";
+    check_types(OP, "gradient", gradient, &[("weight", Some(weight))])?;
+    let input = <[usize; 4]>::from(input_shape);
+    let problem = Problem::of_shapes(OP, &input, weight.dims(), geometry)?;
+    problem.check_gradient(OP, gradient)?;
+    gradient
+        .contiguous()?
+        .apply_op2(&weight.contiguous()?, InputGradient(problem))
+}
+
+/// The gradient of [`conv2d`] in its weight of shape `weight_shape`, from its input and the `gradient` of its output.
+///
+/// # Errors
+/// As for [`conv2d`], and if `gradient` does not have the output's shape.
+pub fn conv2d_weight_gradient(
+    input: &Tensor,
+    gradient: &Tensor,
+    weight_shape: (usize, usize, usize, usize),
+    geometry: &Conv2dGeometry,
+) -> Result<Tensor> {
+    const OP: &str = "conv2d_weight_gradient";
+    check_types(OP, "input", input, &[("gradient", Some(gradient))])?;
+    let weight = <[usize; 4]>::from(weight_shape);
+    let problem = Problem::of_shapes(OP, input.dims(), &weight, geometry)?;
+    problem.check_gradient(OP, gradient)?;
+    input
+        .contiguous()?
+        .apply_op2(&gradient.contiguous()?, WeightGradient(problem))
 }
 
 /// Is the graph of gradients kept? Candle reads this variable to decide the same.
@@ -133,7 +178,7 @@ impl CustomOp2 for Forward {
             ["input", "weight"],
             (s1, l1),
             (s2, l2),
-            |x, w| Ok(cpu::forward(&self.0, x, w, None)),
+            |x, w| Ok(Method::choose(&self.0).forward(Level::best(), &self.0, x, w, None)),
             |x, w| Ok(cpu::forward(&self.0, x, w, None)),
         )?;
         Ok((storage, self.0.output_shape().into()))
@@ -170,7 +215,7 @@ impl CustomOp3 for Forward {
             (s2, l2),
             |x, w| {
                 let bias = elements(s3.as_slice::<f32>()?, l3, "bias")?;
-                Ok(cpu::forward(&self.0, x, w, Some(bias)))
+                Ok(Method::choose(&self.0).forward(Level::best(), &self.0, x, w, Some(bias)))
             },
             |x, w| {
                 let bias = elements(s3.as_slice::<f64>()?, l3, "bias")?;
@@ -219,7 +264,7 @@ impl CustomOp2 for InputGradient {
             ["gradient", "weight"],
             (s1, l1),
             (s2, l2),
-            |dy, w| Ok(cpu::input_gradient(&self.0, dy, w)),
+            |dy, w| Ok(Method::choose(&self.0).input_gradient(Level::best(), &self.0, dy, w)),
             |dy, w| Ok(cpu::input_gradient(&self.0, dy, w)),
         )?;
         Ok((storage, self.0.input_shape().into()))
@@ -258,7 +303,7 @@ impl CustomOp2 for WeightGradient {
             ["input", "gradient"],
             (s1, l1),
             (s2, l2),
-            |x, dy| Ok(cpu::weight_gradient(&self.0, x, dy)),
+            |x, dy| Ok(Method::choose(&self.0).weight_gradient(Level::best(), &self.0, x, dy)),
             |x, dy| Ok(cpu::weight_gradient(&self.0, x, dy)),
         )?;
         Ok((storage, self.0.weight_shape().into()))

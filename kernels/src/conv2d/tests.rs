@@ -1,0 +1,201 @@
+//! Each fast kernel, at each instruction set, against the specification in f64.
+
+use super::cpu;
+use super::geometry::{Conv2dGeometry, Problem};
+use super::select::Method;
+use crate::random::stream;
+use crate::simd::Level;
+use crate::threads::set_threads;
+use rand::Rng;
+
+/// A problem from batch, channels, input, kernel and geometry.
+fn problem(
+    batch: usize,
+    channels: (usize, usize),
+    input: (usize, usize),
+    kernel: (usize, usize),
+    geometry: Conv2dGeometry,
+) -> Problem {
+    Problem {
+        batch,
+        in_channels: channels.0,
+        out_channels: channels.1,
+        input,
+        kernel,
+        output: geometry
+            .output_size(input, kernel)
+            .expect("the kernel fits"),
+        geometry,
+    }
+}
+
+fn random(count: usize, seed: u64) -> Vec<f32> {
+    let mut stream = stream(seed, "kernel test", 0);
+    (0..count)
+        .map(|_| stream.random::<f32>() * 2.0 - 1.0)
+        .collect()
+}
+
+fn wide(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|&value| f64::from(value)).collect()
+}
+
+/// The largest difference, relative to the root mean square of what is expected.
+fn relative_error(found: &[f32], expected: &[f64]) -> f64 {
+    assert_eq!(found.len(), expected.len());
+    let square: f64 = expected.iter().map(|value| value * value).sum();
+    let scale = (square / expected.len().max(1) as f64).sqrt().max(1e-30);
+    let difference = found
+        .iter()
+        .zip(expected)
+        .map(|(&a, b)| (f64::from(a) - b).abs());
+    difference.fold(0.0, |most, value| {
+        if value.is_nan() {
+            value
+        } else {
+            f64::max(most, value)
+        }
+    }) / scale
+}
+
+/// The three passes of `method`, each against the specification.
+fn check(method: Method, p: &Problem, tolerance: f64) {
+    let x = random(p.input_len(), 1);
+    let w = random(p.weight_len(), 2);
+    let dy = random(p.output_len(), 3);
+    let bias = random(p.out_channels, 4);
+    let y64 = cpu::forward(p, &wide(&x), &wide(&w), Some(&wide(&bias)));
+    let dx64 = cpu::input_gradient(p, &wide(&dy), &wide(&w));
+    let dw64 = cpu::weight_gradient(p, &wide(&x), &wide(&dy));
+    for level in Level::available() {
+        for (pass, error) in [
+            (
+                "forward",
+                relative_error(&method.forward(level, p, &x, &w, Some(&bias)), &y64),
+            ),
+            (
+                "input gradient",
+                relative_error(&method.input_gradient(level, p, &dy, &w), &dx64),
+            ),
+            (
+                "weight gradient",
+                relative_error(&method.weight_gradient(level, p, &x, &dy), &dw64),
+            ),
+        ] {
+            assert!(
+                error < tolerance,
+                "{method:?} {level:?} {pass} of {p:?}: {error:e}"
+            );
+        }
+    }
+}
+
+#[test]
+fn winograd_matches_the_specification() {
+    for (batch, channels, size, padding) in [
+        (2, (16, 16), (4, 4), 1),
+        (3, (16, 32), (8, 8), 1),
+        (13, (32, 16), (8, 8), 1),
+        (5, (48, 80), (7, 7), 1),
+        (2, (16, 16), (9, 13), 1),
+        (2, (96, 16), (14, 14), 1),
+        (1, (32, 64), (28, 28), 1),
+        (1, (16, 16), (33, 70), 1),
+        (2, (16, 48), (12, 9), 0),
+        (2, (16, 32), (10, 6), 2),
+        (19, (112, 144), (4, 4), 1),
+    ] {
+        let geometry = Conv2dGeometry {
+            padding: (padding, padding),
+            ..Conv2dGeometry::default()
+        };
+        check(
+            Method::Winograd,
+            &problem(batch, channels, size, (3, 3), geometry),
+            1e-4,
+        );
+    }
+}
+
+#[test]
+fn winograd_takes_different_paddings_along_the_axes() {
+    let geometry = Conv2dGeometry {
+        padding: (0, 2),
+        ..Conv2dGeometry::default()
+    };
+    check(
+        Method::Winograd,
+        &problem(2, (16, 16), (11, 6), (3, 3), geometry),
+        1e-4,
+    );
+}
+
+/// Bits of the three passes.
+fn passes(method: Method, p: &Problem) -> [Vec<u32>; 3] {
+    let bits = |values: Vec<f32>| values.into_iter().map(f32::to_bits).collect();
+    let (x, w, dy) = (
+        random(p.input_len(), 1),
+        random(p.weight_len(), 2),
+        random(p.output_len(), 3),
+    );
+    let level = Level::best();
+    [
+        bits(method.forward(level, p, &x, &w, None)),
+        bits(method.input_gradient(level, p, &dy, &w)),
+        bits(method.weight_gradient(level, p, &x, &dy)),
+    ]
+}
+
+#[test]
+fn results_do_not_depend_on_the_thread_count() {
+    for p in [
+        problem(9, (32, 16), (8, 8), (3, 3), Conv2dGeometry::same(3)),
+        problem(10, (16, 16), (32, 32), (3, 3), Conv2dGeometry::same(3)),
+        problem(5, (128, 128), (8, 8), (3, 3), Conv2dGeometry::same(3)),
+    ] {
+        let method = Method::choose(&p);
+        let runs = [1, 2, 3].map(|threads| {
+            set_threads(threads);
+            passes(method, &p)
+        });
+        set_threads(0);
+        assert!(
+            runs[0] == runs[1] && runs[0] == runs[2],
+            "{method:?} of {p:?}"
+        );
+    }
+}
+
+#[test]
+fn nan_and_infinity_reach_the_outputs_they_touch() {
+    for p in [problem(
+        2,
+        (16, 16),
+        (8, 8),
+        (3, 3),
+        Conv2dGeometry::same(3),
+    )] {
+        let method = Method::choose(&p);
+        for bad in [f32::NAN, f32::INFINITY] {
+            let mut x = random(p.input_len(), 1);
+            let (w, dy) = (random(p.weight_len(), 2), random(p.output_len(), 3));
+            x[5] = bad;
+            let y = method.forward(Level::best(), &p, &x, &w, None);
+            let expected = cpu::forward(&p, &x, &w, None);
+            for (found, expected) in y.iter().zip(&expected) {
+                assert!(
+                    expected.is_finite() || !found.is_finite(),
+                    "{method:?} {p:?}"
+                );
+            }
+            let dw = method.weight_gradient(Level::best(), &p, &x, &dy);
+            let expected = cpu::weight_gradient(&p, &x, &dy);
+            for (found, expected) in dw.iter().zip(&expected) {
+                assert!(
+                    expected.is_finite() || !found.is_finite(),
+                    "{method:?} {p:?}"
+                );
+            }
+        }
+    }
+}

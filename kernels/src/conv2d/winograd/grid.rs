@@ -1,0 +1,269 @@
+//! How a batch of planes is cut into 4×4 tiles, and tiles into tasks.
+
+use crate::simd::{BLOCK, Simd};
+
+/// Tiles a task should have: enough rows for the products, little enough for the second-level cache.
+const TASK_TILES: usize = 48;
+
+/// Points of a transformed tile.
+pub(super) const POINTS: usize = 36;
+
+/// Planes of pixels behind a grid of tiles: pixel-major blocks hold them with `before` rows and columns
+/// of zeros in front, and enough behind to fill the last tile.
+pub(super) struct Planes {
+    height: usize,
+    width: usize,
+    before: (usize, usize),
+    /// Rows and columns of a tile beyond its step of 4: 2 for inputs, 0 for outputs.
+    overlap: usize,
+    tiles: (usize, usize),
+    /// Where pixel p lies in a padded block that begins with the first tile row.
+    offsets: Vec<u32>,
+}
+
+impl Planes {
+    pub(super) fn new(
+        size: (usize, usize),
+        before: (usize, usize),
+        overlap: usize,
+        tiles: (usize, usize),
+    ) -> Self {
+        let padded_width = 4 * tiles.1 + overlap;
+        let mut offsets = Vec::with_capacity(size.0 * size.1);
+        for y in 0..size.0 {
+            for x in 0..size.1 {
+                offsets.push((((y + before.0) * padded_width + x + before.1) * BLOCK) as u32);
+            }
+        }
+        Self {
+            height: size.0,
+            width: size.1,
+            before,
+            overlap,
+            tiles,
+            offsets,
+        }
+    }
+
+    /// Pixels of a plane.
+    pub(super) fn pixels(&self) -> usize {
+        self.height * self.width
+    }
+
+    /// Floats from one row of a padded block to the next.
+    pub(super) fn row_stride(&self) -> usize {
+        (4 * self.tiles.1 + self.overlap) * BLOCK
+    }
+
+    /// Floats of a padded block of `rows` tile rows.
+    pub(super) fn block_len(&self, rows: usize) -> usize {
+        (4 * rows + self.overlap) * self.row_stride()
+    }
+
+    /// The pixels that tile rows `first..end` read or write.
+    fn pixel_range(&self, first: usize, end: usize) -> (usize, usize) {
+        let row =
+            |padded: usize| padded.saturating_sub(self.before.0).min(self.height) * self.width;
+        (row(4 * first), row(4 * end + self.overlap))
+    }
+
+    /// Copies 16 channels, pixel by pixel, from `planes` into the padded `block` of a segment.
+    ///
+    /// # Safety
+    /// `planes` holds 16 planes, `block` at least `block_len` floats.
+    #[inline(always)]
+    pub(super) unsafe fn gather<S: Simd>(
+        &self,
+        planes: *const f32,
+        segment: &Segment,
+        block: *mut f32,
+    ) {
+        let (first, end) = self.pixel_range(segment.first, segment.end);
+        let block = block.wrapping_sub(4 * segment.first * self.row_stride());
+        for pixel in (first..end).step_by(BLOCK) {
+            // SAFETY: the pixels lie inside the planes, their offsets inside the block.
+            unsafe {
+                gather_shifted::<S>(
+                    planes.add(pixel),
+                    self.pixels(),
+                    (end - pixel).min(BLOCK),
+                    block,
+                    &self.offsets[pixel..],
+                );
+            }
+        }
+    }
+
+    /// Copies 16 channels back from the block of a segment to planes.
+    ///
+    /// # Safety
+    /// As for `gather`.
+    #[inline(always)]
+    pub(super) unsafe fn scatter<S: Simd>(
+        &self,
+        block: *const f32,
+        segment: &Segment,
+        planes: *mut f32,
+    ) {
+        let (first, end) = self.pixel_range(segment.first, segment.end);
+        let block = block.wrapping_sub(4 * segment.first * self.row_stride());
+        for pixel in (first..end).step_by(BLOCK) {
+            let columns = (end - pixel).min(BLOCK);
+            // SAFETY: the pixels lie inside the planes, their offsets inside the block.
+            unsafe {
+                S::scatter_pixels(
+                    block,
+                    self.offsets[pixel..].as_ptr(),
+                    planes.add(pixel),
+                    self.pixels(),
+                    columns,
+                );
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn gather_shifted<S: Simd>(
+    from: *const f32,
+    stride: usize,
+    columns: usize,
+    to: *mut f32,
+    offsets: &[u32],
+) {
+    // SAFETY: required of the caller.
+    unsafe { S::gather_pixels(from, stride, BLOCK, columns, to, offsets.as_ptr()) }
+}
+
+/// Tile rows `first..end` of one image, and how many tiles of the task lie before them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Segment {
+    pub image: usize,
+    pub first: usize,
+    pub end: usize,
+    pub tile: usize,
+}
+
+/// All tiles of a batch: `height × width` a plane, in tasks that do not depend on the thread count.
+pub(super) struct Grid {
+    pub height: usize,
+    pub width: usize,
+    batch: usize,
+    /// Tasks an image is cut into, if more than one image would be too many tiles.
+    strips: usize,
+    tasks: usize,
+}
+
+impl Grid {
+    pub(super) fn new(batch: usize, output: (usize, usize)) -> Self {
+        let (height, width) = (output.0.div_ceil(4), output.1.div_ceil(4));
+        let tiles = height * width;
+        let strips =
+            ((tiles + TASK_TILES / 2) / (TASK_TILES + TASK_TILES / 2)).clamp(1, height.max(1));
+        let tasks = if strips > 1 {
+            batch * strips
+        } else {
+            let images = (TASK_TILES / tiles.max(1)).max(1);
+            // An even number of tasks: two threads, the usual case, get the same.
+            batch.div_ceil(images).next_multiple_of(2).min(batch)
+        };
+        Self {
+            height,
+            width,
+            batch,
+            strips,
+            tasks,
+        }
+    }
+
+    pub(super) fn tasks(&self) -> usize {
+        self.tasks
+    }
+
+    /// Tiles of the whole batch.
+    pub(super) fn tiles(&self) -> usize {
+        self.batch * self.height * self.width
+    }
+
+    /// The segments of a task, in order.
+    pub(super) fn segments(&self, task: usize) -> impl Iterator<Item = Segment> + '_ {
+        let (images, rows) = if self.strips > 1 {
+            let (image, strip) = (task / self.strips, task % self.strips);
+            let rows = (
+                self.height * strip / self.strips,
+                self.height * (strip + 1) / self.strips,
+            );
+            ((image, image + 1), rows)
+        } else {
+            let images = (
+                self.batch * task / self.tasks,
+                self.batch * (task + 1) / self.tasks,
+            );
+            (images, (0, self.height))
+        };
+        (images.0..images.1).map(move |image| Segment {
+            image,
+            first: rows.0,
+            end: rows.1,
+            tile: (image - images.0) * (rows.1 - rows.0) * self.width,
+        })
+    }
+
+    /// Tiles of a task.
+    pub(super) fn task_tiles(&self, task: usize) -> usize {
+        self.segments(task)
+            .map(|segment| (segment.end - segment.first) * self.width)
+            .sum()
+    }
+
+    /// Most tiles of any task.
+    pub(super) fn most_tiles(&self) -> usize {
+        self.most_rows()
+            * self.width
+            * if self.strips > 1 {
+                1
+            } else {
+                self.batch.div_ceil(self.tasks.max(1))
+            }
+    }
+
+    /// Most tile rows of a segment.
+    pub(super) fn most_rows(&self) -> usize {
+        self.height.div_ceil(self.strips)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Grid;
+
+    #[test]
+    fn tasks_cover_every_tile_once() {
+        for (batch, output) in [
+            (64, (8, 8)),
+            (3, (1, 1)),
+            (5, (9, 13)),
+            (2, (112, 100)),
+            (1, (400, 6)),
+            (7, (32, 32)),
+            (0, (8, 8)),
+        ] {
+            let grid = Grid::new(batch, output);
+            let mut seen = vec![0; batch * grid.height];
+            for task in 0..grid.tasks() {
+                let mut tile = 0;
+                for segment in grid.segments(task) {
+                    assert_eq!(segment.tile, tile);
+                    for row in segment.first..segment.end {
+                        seen[segment.image * grid.height + row] += 1;
+                    }
+                    assert!(segment.end - segment.first <= grid.most_rows());
+                    tile += (segment.end - segment.first) * grid.width;
+                }
+                assert_eq!(grid.task_tiles(task), tile);
+                assert!(tile <= grid.most_tiles());
+            }
+            assert!(seen.iter().all(|&count| count == 1), "{batch} {output:?}");
+        }
+    }
+}

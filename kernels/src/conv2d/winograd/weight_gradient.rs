@@ -1,0 +1,303 @@
+//! Weight gradient: dU[point] = Σ_tiles V[point]ᵀ E[point], then Gᵀ dU G.
+//!
+//! Two drivers. *Chunks*: eight fixed runs of tasks, each with sums of its own, added in order.
+//! *Global*: the points of all images first, then one task a point; better where the sums are large.
+
+use super::super::geometry::Problem;
+use super::grid::{Grid, POINTS, Planes};
+use super::output::points_of;
+use super::transform;
+use crate::scratch::Scratch;
+use crate::simd::product::Product;
+use crate::simd::{BLOCK, Kernel, Level, Simd};
+use crate::threads::{Shared, for_each};
+
+/// Runs of tasks with sums of their own; fixed, so that results do not depend on threads.
+const CHUNKS: usize = 8;
+/// Tiles that a global product takes at a time, so that V and E stay in the cache.
+const TILES_AT_A_TIME: usize = 256;
+
+pub(super) fn compute(
+    level: Level,
+    problem: &Problem,
+    input: &[f32],
+    gradient: &[f32],
+) -> Vec<f32> {
+    let grid = Grid::new(problem.batch, problem.output);
+    let tiles = (grid.height, grid.width);
+    let context = Context {
+        inputs: Planes::new(problem.input, problem.geometry.padding, 2, tiles),
+        outputs: Planes::new(problem.output, (0, 0), 0, tiles),
+        from: problem.in_channels,
+        to: problem.out_channels,
+        grid,
+        input,
+        gradient,
+    };
+    let (from, to) = (context.from, context.to);
+    let (sums, chunks) = if context.grid.tiles() * (from + to) <= 16 * from * to {
+        (global(level, &context), 1)
+    } else {
+        (chunked(level, &context), CHUNKS)
+    };
+    let mut result = vec![0.0; problem.weight_len()];
+    let target = Shared(result.as_mut_ptr());
+    for_each(to / BLOCK, |block| {
+        // SAFETY: each task writes the filters of its own outputs; the level is available.
+        unsafe {
+            level.call(Filters {
+                sums: &sums,
+                chunks,
+                from,
+                to,
+                block,
+                target: target.at(0),
+            })
+        };
+    });
+    result
+}
+
+struct Context<'a> {
+    grid: Grid,
+    inputs: Planes,
+    outputs: Planes,
+    from: usize,
+    to: usize,
+    input: &'a [f32],
+    gradient: &'a [f32],
+}
+
+impl Context<'_> {
+    /// Floats from one point's sums to the next.
+    fn sum_plane(&self) -> usize {
+        self.from * self.to + BLOCK
+    }
+}
+
+fn chunked(level: Level, context: &Context) -> Scratch {
+    let len = POINTS * context.sum_plane();
+    let mut sums = Scratch::take(CHUNKS * len);
+    let to = Shared(sums.as_mut_ptr());
+    for_each(CHUNKS, |chunk| {
+        // SAFETY: each task writes its own sums; the level is available.
+        unsafe {
+            level.call(Chunk {
+                context,
+                chunk,
+                sums: to.at(chunk * len),
+            })
+        };
+    });
+    sums
+}
+
+struct Chunk<'a> {
+    context: &'a Context<'a>,
+    chunk: usize,
+    sums: *mut f32,
+}
+
+impl Kernel for Chunk<'_> {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let c = self.context;
+        let most = c.grid.most_tiles();
+        let mut v = Scratch::take(POINTS * (most * c.from + BLOCK));
+        let mut e = Scratch::take(POINTS * (most * c.to + BLOCK));
+        let tasks = c.grid.tasks();
+        let (first, end) = (
+            tasks * self.chunk / CHUNKS,
+            tasks * (self.chunk + 1) / CHUNKS,
+        );
+        if first == end {
+            // SAFETY: the chunk's own sums.
+            unsafe { std::slice::from_raw_parts_mut(self.sums, POINTS * c.sum_plane()).fill(0.0) };
+        }
+        for task in first..end {
+            let tiles = c.grid.task_tiles(task);
+            let (v_plane, e_plane) = (tiles * c.from + BLOCK, tiles * c.to + BLOCK);
+            // SAFETY: the buffers hold the tiles of any task, `sums` the chunk's sums.
+            unsafe {
+                S::call(Points {
+                    context: c,
+                    task,
+                    v: (v.as_mut_ptr(), v_plane),
+                    e: (e.as_mut_ptr(), e_plane),
+                });
+                for point in 0..POINTS {
+                    Product {
+                        a: v.as_ptr().add(point * v_plane),
+                        a_stride: c.from,
+                        transposed: true,
+                        b: e.as_ptr().add(point * e_plane),
+                        b_stride: c.to,
+                        c: self.sums.add(point * c.sum_plane()),
+                        c_stride: c.to,
+                        rows: c.from,
+                        columns: c.to,
+                        depth: tiles,
+                        add: task > first,
+                    }
+                    .compute::<S>();
+                }
+            }
+        }
+    }
+}
+
+fn global(level: Level, context: &Context) -> Scratch {
+    let tiles = context.grid.tiles();
+    let (v_plane, e_plane) = (tiles * context.from + BLOCK, tiles * context.to + BLOCK);
+    let mut v = Scratch::take(POINTS * v_plane);
+    let mut e = Scratch::take(POINTS * e_plane);
+    let mut before = Vec::with_capacity(context.grid.tasks());
+    let mut tile = 0;
+    for task in 0..context.grid.tasks() {
+        before.push(tile);
+        tile += context.grid.task_tiles(task);
+    }
+    let (v_to, e_to) = (Shared(v.as_mut_ptr()), Shared(e.as_mut_ptr()));
+    for_each(context.grid.tasks(), |task| {
+        // SAFETY: each task writes its own tiles; the level is available.
+        unsafe {
+            let v = (v_to.at(before[task] * context.from), v_plane);
+            let e = (e_to.at(before[task] * context.to), e_plane);
+            level.call(Points {
+                context,
+                task,
+                v,
+                e,
+            });
+        }
+    });
+    let mut sums = Scratch::take(POINTS * context.sum_plane());
+    let to = Shared(sums.as_mut_ptr());
+    for_each(POINTS, |point| {
+        // SAFETY: each task writes the sums of its own point; the level is available.
+        unsafe {
+            level.call(PointSum {
+                context,
+                v: v[point * v_plane..].as_ptr(),
+                e: e[point * e_plane..].as_ptr(),
+                sums: to.at(point * context.sum_plane()),
+            });
+        }
+    });
+    sums
+}
+
+struct PointSum<'a> {
+    context: &'a Context<'a>,
+    v: *const f32,
+    e: *const f32,
+    sums: *mut f32,
+}
+
+impl Kernel for PointSum<'_> {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let c = self.context;
+        let tiles = c.grid.tiles();
+        for first in (0..tiles.max(1)).step_by(TILES_AT_A_TIME) {
+            // SAFETY: V and E hold all tiles of the point, `sums` its sums.
+            unsafe {
+                Product {
+                    a: self.v.add(first * c.from),
+                    a_stride: c.from,
+                    transposed: true,
+                    b: self.e.add(first * c.to),
+                    b_stride: c.to,
+                    c: self.sums,
+                    c_stride: c.to,
+                    rows: c.from,
+                    columns: c.to,
+                    depth: (tiles - first).min(TILES_AT_A_TIME),
+                    add: first > 0,
+                }
+                .compute::<S>();
+            }
+        }
+    }
+}
+
+/// The points of one task: V from the input, E from the gradient.
+struct Points<'a> {
+    context: &'a Context<'a>,
+    task: usize,
+    v: (*mut f32, usize),
+    e: (*mut f32, usize),
+}
+
+impl Kernel for Points<'_> {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let c = self.context;
+        // SAFETY: V and E hold the task's tiles; input and gradient have the planes of the problem.
+        unsafe {
+            points_of::<S>(&c.grid, &c.inputs, self.task, (c.input, c.from), self.v, 2);
+            points_of::<S>(
+                &c.grid,
+                &c.outputs,
+                self.task,
+                (c.gradient, c.to),
+                self.e,
+                0,
+            );
+        }
+    }
+}
+
+/// Adds the chunks in order and transforms the sums of 16 outputs to filters `[output, input, 3, 3]`.
+struct Filters<'a> {
+    sums: &'a [f32],
+    chunks: usize,
+    from: usize,
+    to: usize,
+    block: usize,
+    target: *mut f32,
+}
+
+impl Kernel for Filters<'_> {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let plane = self.from * self.to + BLOCK;
+        let first = self.block * BLOCK;
+        for input in 0..self.from {
+            for lane in (0..BLOCK).step_by(S::LANES) {
+                // SAFETY: the sums hold all points of all chunks; the filters written are this task's.
+                unsafe {
+                    let mut points = [[S::zero(); 6]; 6];
+                    for (i, row) in points.iter_mut().enumerate() {
+                        for (j, value) in row.iter_mut().enumerate() {
+                            let at = (i * 6 + j) * plane + input * self.to + first + lane;
+                            *value = S::load(self.sums.as_ptr().add(at));
+                            for chunk in 1..self.chunks {
+                                let part =
+                                    S::load(self.sums.as_ptr().add(chunk * POINTS * plane + at));
+                                *value = S::add(*value, part);
+                            }
+                        }
+                    }
+                    let mut taps = [0f32; 9 * BLOCK];
+                    for (i, row) in transform::filter_gradient::<S>(&points)
+                        .into_iter()
+                        .enumerate()
+                    {
+                        for (j, value) in row.into_iter().enumerate() {
+                            S::store(taps.as_mut_ptr().add((i * 3 + j) * BLOCK), value);
+                        }
+                    }
+                    for output in 0..S::LANES {
+                        let filter = self
+                            .target
+                            .add(((first + lane + output) * self.from + input) * 9);
+                        for tap in 0..9 {
+                            *filter.add(tap) = taps[tap * BLOCK + output];
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

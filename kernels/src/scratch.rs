@@ -1,0 +1,155 @@
+//! Working memory for kernels: aligned to a cache line, returned to a free list when dropped.
+//!
+//! Fresh pages cost more than most kernels; a training step asks for the same sizes again
+//! and again. Contents are whatever the last user left.
+
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::collections::BTreeMap;
+use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
+use std::sync::{Mutex, PoisonError};
+
+/// Bytes of a cache line, and of the widest vector.
+const ALIGNMENT: usize = 64;
+/// Floats that the free list holds at most: 512 MiB.
+const HELD_AT_MOST: usize = 128 << 20;
+
+struct FreeList {
+    /// Buffers by capacity in floats.
+    buffers: BTreeMap<usize, Vec<Block>>,
+    held: usize,
+}
+
+/// An allocation of some capacity, known from where it is kept.
+struct Block(NonNull<f32>);
+
+// SAFETY: a block is an exclusively owned allocation.
+unsafe impl Send for Block {}
+
+static FREE: Mutex<FreeList> = Mutex::new(FreeList {
+    buffers: BTreeMap::new(),
+    held: 0,
+});
+
+/// A buffer of floats, aligned to 64 bytes.
+pub(crate) struct Scratch {
+    block: NonNull<f32>,
+    len: usize,
+    capacity: usize,
+}
+
+// SAFETY: an exclusively owned allocation.
+unsafe impl Send for Scratch {}
+// SAFETY: shared access only reads.
+unsafe impl Sync for Scratch {}
+
+impl Scratch {
+    /// A buffer of `len` floats with arbitrary contents.
+    pub(crate) fn take(len: usize) -> Self {
+        let capacity = capacity_for(len);
+        let recycled = {
+            let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
+            let block = free.buffers.get_mut(&capacity).and_then(Vec::pop);
+            if block.is_some() {
+                free.held -= capacity;
+            }
+            block
+        };
+        let block = recycled.map_or_else(|| allocate(capacity), |block| block.0);
+        Self {
+            block,
+            len,
+            capacity,
+        }
+    }
+
+    /// A buffer of `len` zeros.
+    pub(crate) fn zeros(len: usize) -> Self {
+        let mut scratch = Self::take(len);
+        scratch.fill(0.0);
+        scratch
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
+        if free.held + self.capacity <= HELD_AT_MOST {
+            free.held += self.capacity;
+            free.buffers
+                .entry(self.capacity)
+                .or_default()
+                .push(Block(self.block));
+        } else {
+            drop(free);
+            // SAFETY: allocated with this layout, and owned.
+            unsafe { dealloc(self.block.as_ptr().cast(), layout(self.capacity)) };
+        }
+    }
+}
+
+impl Deref for Scratch {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        // SAFETY: the allocation holds `capacity ≥ len` floats, zeroed when it was made.
+        unsafe { std::slice::from_raw_parts(self.block.as_ptr(), self.len) }
+    }
+}
+
+impl DerefMut for Scratch {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        // SAFETY: as for `deref`, and exclusive.
+        unsafe { std::slice::from_raw_parts_mut(self.block.as_ptr(), self.len) }
+    }
+}
+
+/// Few sizes, so that buffers are found again: an eighth of a power of two, at least a page.
+fn capacity_for(len: usize) -> usize {
+    let len = len.max(1024);
+    let step = (len.next_power_of_two() / 16).max(1);
+    len.next_multiple_of(step)
+}
+
+fn layout(capacity: usize) -> Layout {
+    // A capacity that overflows here was never granted by the allocator.
+    Layout::array::<f32>(capacity)
+        .and_then(|layout| layout.align_to(ALIGNMENT))
+        .unwrap_or_else(|_| handle_alloc_error(Layout::new::<f32>()))
+}
+
+fn allocate(capacity: usize) -> NonNull<f32> {
+    let layout = layout(capacity);
+    // SAFETY: `capacity_for` never gives zero.
+    let block = unsafe { alloc_zeroed(layout) };
+    NonNull::new(block.cast()).unwrap_or_else(|| handle_alloc_error(layout))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Scratch, capacity_for};
+
+    #[test]
+    fn buffers_are_aligned_and_come_back() {
+        let mut first = Scratch::take(777_777);
+        first[777_776] = 3.0;
+        let address = first.as_ptr();
+        assert_eq!(address as usize % 64, 0);
+        drop(first);
+        let again = Scratch::take(777_770);
+        assert_eq!(again.len(), 777_770);
+        assert_eq!(again.as_ptr() as usize % 64, 0);
+        assert!(Scratch::zeros(777_777).iter().all(|&value| value == 0.0));
+    }
+
+    #[test]
+    fn capacities_waste_at_most_an_eighth() {
+        for len in [1, 1024, 1025, 5000, 123_457, 9_999_999] {
+            let capacity = capacity_for(len);
+            assert!(
+                capacity >= len && capacity <= (len + len / 8 + 1).max(1024),
+                "{len} {capacity}"
+            );
+        }
+    }
+}

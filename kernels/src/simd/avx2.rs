@@ -1,0 +1,187 @@
+//! 256-bit vectors (x86-64 with AVX2 and FMA).
+
+use super::{Kernel, Simd};
+use std::arch::x86_64::*;
+
+/// Eight lanes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Avx2;
+
+#[target_feature(enable = "avx2,fma")]
+#[inline(never)]
+unsafe fn call<K: Kernel>(kernel: K) {
+    // SAFETY: required of the caller.
+    unsafe { kernel.run::<Avx2>() }
+}
+
+/// A mask of the first `count` lanes.
+#[inline(always)]
+unsafe fn first(count: usize) -> __m256i {
+    // SAFETY: register operations; the caller has the instruction set.
+    unsafe {
+        let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+        _mm256_cmpgt_epi32(_mm256_set1_epi32(count.min(8) as i32), lanes)
+    }
+}
+
+/// Transposes 8 × 8.
+#[inline(always)]
+unsafe fn transpose(rows: [__m256; 8]) -> [__m256; 8] {
+    // SAFETY: register operations; the caller has the instruction set.
+    unsafe {
+        let mut pairs = rows;
+        for i in (0..8).step_by(2) {
+            pairs[i] = _mm256_unpacklo_ps(rows[i], rows[i + 1]);
+            pairs[i + 1] = _mm256_unpackhi_ps(rows[i], rows[i + 1]);
+        }
+        let mut quads = pairs;
+        for i in (0..8).step_by(4) {
+            let double = |v: __m256| _mm256_castps_pd(v);
+            let single = |v: __m256d| _mm256_castpd_ps(v);
+            let (a, b) = (double(pairs[i]), double(pairs[i + 2]));
+            let (c, d) = (double(pairs[i + 1]), double(pairs[i + 3]));
+            quads[i] = single(_mm256_unpacklo_pd(a, b));
+            quads[i + 1] = single(_mm256_unpackhi_pd(a, b));
+            quads[i + 2] = single(_mm256_unpacklo_pd(c, d));
+            quads[i + 3] = single(_mm256_unpackhi_pd(c, d));
+        }
+        let mut result = quads;
+        for i in 0..4 {
+            result[i] = _mm256_permute2f128_ps::<0x20>(quads[i], quads[i + 4]);
+            result[i + 4] = _mm256_permute2f128_ps::<0x31>(quads[i], quads[i + 4]);
+        }
+        result
+    }
+}
+
+// SAFETY of every body below: the trait requires the instruction set and valid addresses.
+#[allow(clippy::undocumented_unsafe_blocks)]
+impl Simd for Avx2 {
+    const LANES: usize = 8;
+    const TILE_VECTORS: usize = 2;
+    type Vector = __m256;
+
+    #[inline(always)]
+    unsafe fn call<K: Kernel>(kernel: K) {
+        unsafe { call(kernel) }
+    }
+    #[inline(always)]
+    unsafe fn zero() -> __m256 {
+        unsafe { _mm256_setzero_ps() }
+    }
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> __m256 {
+        unsafe { _mm256_set1_ps(value) }
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> __m256 {
+        unsafe { _mm256_loadu_ps(from) }
+    }
+    #[inline(always)]
+    unsafe fn store(to: *mut f32, value: __m256) {
+        unsafe { _mm256_storeu_ps(to, value) }
+    }
+    #[inline(always)]
+    unsafe fn load_first(from: *const f32, count: usize) -> __m256 {
+        unsafe { _mm256_maskload_ps(from, first(count)) }
+    }
+    #[inline(always)]
+    unsafe fn store_first(to: *mut f32, count: usize, value: __m256) {
+        unsafe { _mm256_maskstore_ps(to, first(count), value) }
+    }
+    #[inline(always)]
+    unsafe fn add(a: __m256, b: __m256) -> __m256 {
+        unsafe { _mm256_add_ps(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn sub(a: __m256, b: __m256) -> __m256 {
+        unsafe { _mm256_sub_ps(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn mul(a: __m256, b: __m256) -> __m256 {
+        unsafe { _mm256_mul_ps(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn mul_add(a: __m256, b: __m256, c: __m256) -> __m256 {
+        unsafe { _mm256_fmadd_ps(a, b, c) }
+    }
+    #[inline(always)]
+    unsafe fn neg_mul_add(a: __m256, b: __m256, c: __m256) -> __m256 {
+        unsafe { _mm256_fnmadd_ps(a, b, c) }
+    }
+    #[inline(always)]
+    unsafe fn sum(a: __m256) -> f32 {
+        unsafe {
+            let half = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
+            let pair = _mm_add_ps(half, _mm_movehl_ps(half, half));
+            _mm_cvtss_f32(_mm_add_ss(pair, _mm_movehdup_ps(pair)))
+        }
+    }
+    #[inline(always)]
+    unsafe fn gather_pixels(
+        from: *const f32,
+        stride: usize,
+        rows: usize,
+        columns: usize,
+        to: *mut f32,
+        offsets: *const u32,
+    ) {
+        unsafe {
+            for row in [0, 8] {
+                for column in [0, 8] {
+                    let mut block = [_mm256_setzero_ps(); 8];
+                    let mask = first(columns.saturating_sub(column));
+                    let valid = rows.saturating_sub(row).min(8);
+                    for (i, value) in block.iter_mut().enumerate().take(valid) {
+                        *value = _mm256_maskload_ps(
+                            from.wrapping_add((row + i) * stride + column),
+                            mask,
+                        );
+                    }
+                    let block = transpose(block);
+                    for (i, &value) in block
+                        .iter()
+                        .enumerate()
+                        .take(columns.saturating_sub(column))
+                    {
+                        _mm256_storeu_ps(to.add(*offsets.add(column + i) as usize + row), value);
+                    }
+                }
+            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn scatter_pixels(
+        from: *const f32,
+        offsets: *const u32,
+        to: *mut f32,
+        stride: usize,
+        columns: usize,
+    ) {
+        unsafe {
+            for row in [0, 8] {
+                for column in [0, 8] {
+                    let mut block = [_mm256_setzero_ps(); 8];
+                    let valid = columns.saturating_sub(column);
+                    for (i, value) in block.iter_mut().enumerate().take(valid) {
+                        *value = _mm256_loadu_ps(from.add(*offsets.add(column + i) as usize + row));
+                    }
+                    let block = transpose(block);
+                    if valid >= 8 {
+                        for (i, &value) in block.iter().enumerate() {
+                            _mm256_storeu_ps(to.add((row + i) * stride + column), value);
+                        }
+                    } else if valid > 0 {
+                        for (i, &value) in block.iter().enumerate() {
+                            _mm256_maskstore_ps(
+                                to.add((row + i) * stride + column),
+                                first(valid),
+                                value,
+                            );
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! 512-bit vectors (x86-64 with AVX-512F and VL).
+
+use super::{Kernel, Simd};
+use std::arch::x86_64::*;
+
+/// Sixteen lanes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Avx512;
+
+#[target_feature(enable = "avx512f,avx512vl,avx2,fma")]
+#[inline(never)]
+unsafe fn call<K: Kernel>(kernel: K) {
+    // SAFETY: required of the caller.
+    unsafe { kernel.run::<Avx512>() }
+}
+
+/// A mask of the first `count` lanes.
+#[inline(always)]
+fn first(count: usize) -> __mmask16 {
+    if count >= 16 {
+        0xffff
+    } else {
+        (1u16 << count) - 1
+    }
+}
+
+/// Transposes 16 × 16: four rounds of exchanges, 16 shuffles each.
+#[inline(always)]
+unsafe fn transpose(rows: [__m512; 16]) -> [__m512; 16] {
+    // SAFETY: register operations; the caller has the instruction set.
+    unsafe {
+        let mut pairs = rows;
+        for i in (0..16).step_by(2) {
+            pairs[i] = _mm512_unpacklo_ps(rows[i], rows[i + 1]);
+            pairs[i + 1] = _mm512_unpackhi_ps(rows[i], rows[i + 1]);
+        }
+        let mut quads = pairs;
+        for i in (0..16).step_by(4) {
+            let double = |v: __m512| _mm512_castps_pd(v);
+            let single = |v: __m512d| _mm512_castpd_ps(v);
+            let (a, b) = (double(pairs[i]), double(pairs[i + 2]));
+            let (c, d) = (double(pairs[i + 1]), double(pairs[i + 3]));
+            quads[i] = single(_mm512_unpacklo_pd(a, b));
+            quads[i + 1] = single(_mm512_unpackhi_pd(a, b));
+            quads[i + 2] = single(_mm512_unpacklo_pd(c, d));
+            quads[i + 3] = single(_mm512_unpackhi_pd(c, d));
+        }
+        let mut result = quads;
+        for i in 0..4 {
+            let (a, b, c, d) = (quads[i], quads[i + 4], quads[i + 8], quads[i + 12]);
+            let low = _mm512_shuffle_f32x4::<0b10_00_10_00>(a, b);
+            let high = _mm512_shuffle_f32x4::<0b11_01_11_01>(a, b);
+            let low2 = _mm512_shuffle_f32x4::<0b10_00_10_00>(c, d);
+            let high2 = _mm512_shuffle_f32x4::<0b11_01_11_01>(c, d);
+            result[i] = _mm512_shuffle_f32x4::<0b10_00_10_00>(low, low2);
+            result[i + 4] = _mm512_shuffle_f32x4::<0b10_00_10_00>(high, high2);
+            result[i + 8] = _mm512_shuffle_f32x4::<0b11_01_11_01>(low, low2);
+            result[i + 12] = _mm512_shuffle_f32x4::<0b11_01_11_01>(high, high2);
+        }
+        result
+    }
+}
+
+// SAFETY of every body below: the trait requires the instruction set and valid addresses.
+#[allow(clippy::undocumented_unsafe_blocks)]
+impl Simd for Avx512 {
+    const LANES: usize = 16;
+    const TILE_VECTORS: usize = 4;
+    type Vector = __m512;
+
+    #[inline(always)]
+    unsafe fn call<K: Kernel>(kernel: K) {
+        unsafe { call(kernel) }
+    }
+    #[inline(always)]
+    unsafe fn zero() -> __m512 {
+        unsafe { _mm512_setzero_ps() }
+    }
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> __m512 {
+        unsafe { _mm512_set1_ps(value) }
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> __m512 {
+        unsafe { _mm512_loadu_ps(from) }
+    }
+    #[inline(always)]
+    unsafe fn store(to: *mut f32, value: __m512) {
+        unsafe { _mm512_storeu_ps(to, value) }
+    }
+    #[inline(always)]
+    unsafe fn load_first(from: *const f32, count: usize) -> __m512 {
+        unsafe { _mm512_maskz_loadu_ps(first(count), from) }
+    }
+    #[inline(always)]
+    unsafe fn store_first(to: *mut f32, count: usize, value: __m512) {
+        unsafe { _mm512_mask_storeu_ps(to, first(count), value) }
+    }
+    #[inline(always)]
+    unsafe fn add(a: __m512, b: __m512) -> __m512 {
+        unsafe { _mm512_add_ps(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn sub(a: __m512, b: __m512) -> __m512 {
+        unsafe { _mm512_sub_ps(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn mul(a: __m512, b: __m512) -> __m512 {
+        unsafe { _mm512_mul_ps(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn mul_add(a: __m512, b: __m512, c: __m512) -> __m512 {
+        unsafe { _mm512_fmadd_ps(a, b, c) }
+    }
+    #[inline(always)]
+    unsafe fn neg_mul_add(a: __m512, b: __m512, c: __m512) -> __m512 {
+        unsafe { _mm512_fnmadd_ps(a, b, c) }
+    }
+    #[inline(always)]
+    unsafe fn sum(a: __m512) -> f32 {
+        unsafe { _mm512_reduce_add_ps(a) }
+    }
+    #[inline(always)]
+    unsafe fn gather_pixels(
+        from: *const f32,
+        stride: usize,
+        rows: usize,
+        columns: usize,
+        to: *mut f32,
+        offsets: *const u32,
+    ) {
+        unsafe {
+            if rows == 16 && columns == 16 {
+                let mut block = [_mm512_setzero_ps(); 16];
+                for (i, row) in block.iter_mut().enumerate() {
+                    *row = _mm512_loadu_ps(from.add(i * stride));
+                }
+                let block = transpose(block);
+                for (i, &row) in block.iter().enumerate() {
+                    _mm512_storeu_ps(to.add(*offsets.add(i) as usize), row);
+                }
+                return;
+            }
+            let mask = first(columns);
+            let mut block = [_mm512_setzero_ps(); 16];
+            for (i, row) in block.iter_mut().enumerate().take(rows) {
+                *row = _mm512_maskz_loadu_ps(mask, from.add(i * stride));
+            }
+            let block = transpose(block);
+            for (i, &row) in block.iter().enumerate().take(columns) {
+                _mm512_storeu_ps(to.add(*offsets.add(i) as usize), row);
+            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn scatter_pixels(
+        from: *const f32,
+        offsets: *const u32,
+        to: *mut f32,
+        stride: usize,
+        columns: usize,
+    ) {
+        unsafe {
+            if columns == 16 {
+                let mut block = [_mm512_setzero_ps(); 16];
+                for (i, row) in block.iter_mut().enumerate() {
+                    *row = _mm512_loadu_ps(from.add(*offsets.add(i) as usize));
+                }
+                let block = transpose(block);
+                for (i, &row) in block.iter().enumerate() {
+                    _mm512_storeu_ps(to.add(i * stride), row);
+                }
+                return;
+            }
+            let mut block = [_mm512_setzero_ps(); 16];
+            for (i, row) in block.iter_mut().enumerate().take(columns) {
+                *row = _mm512_loadu_ps(from.add(*offsets.add(i) as usize));
+            }
+            let block = transpose(block);
+            for (i, &row) in block.iter().enumerate() {
+                _mm512_mask_storeu_ps(to.add(i * stride), first(columns), row);
+            }
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Vectors of f32 for hand-written kernels: one trait, one type an instruction set.
+//!
+//! A kernel is a struct with its arguments and an `#[inline(always)]` method generic over
+//! [`Simd`]; [`Simd::call`] compiles it into a function of its own with the instruction
+//! set switched on, and [`Level`] picks the set at run time.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod portable;
+pub(crate) mod product;
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) use avx2::Avx2;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use avx512::Avx512;
+pub(crate) use portable::Portable;
+
+/// Channels of a block: one 512-bit vector, two of 256 bits, four of 128.
+pub(crate) const BLOCK: usize = 16;
+
+/// Code that is written once for all instruction sets.
+pub(crate) trait Kernel {
+    /// Runs with the vectors `S`. Implementations are `#[inline(always)]`.
+    ///
+    /// # Safety
+    /// The machine has the instruction set of `S`; each kernel states the rest.
+    unsafe fn run<S: Simd>(self);
+}
+
+/// An instruction set.
+///
+/// # Safety
+/// Every method requires that the machine has the instruction set, that loads read and
+/// stores write only memory that is there, and nothing else.
+pub(crate) trait Simd: Copy + 'static {
+    /// Floats of a vector.
+    const LANES: usize;
+    /// Vectors that hold one row of a matrix product's register tile, at most.
+    const TILE_VECTORS: usize;
+    /// A vector.
+    type Vector: Copy;
+
+    /// Runs `kernel` in a function compiled for this instruction set.
+    unsafe fn call<K: Kernel>(kernel: K);
+    /// All lanes zero.
+    unsafe fn zero() -> Self::Vector;
+    /// All lanes `value`.
+    unsafe fn splat(value: f32) -> Self::Vector;
+    unsafe fn load(from: *const f32) -> Self::Vector;
+    unsafe fn store(to: *mut f32, value: Self::Vector);
+    /// The first `count` lanes from memory, zeros in the others; `count` may be 0 or exceed the lanes.
+    unsafe fn load_first(from: *const f32, count: usize) -> Self::Vector;
+    /// The first `count` lanes to memory.
+    unsafe fn store_first(to: *mut f32, count: usize, value: Self::Vector);
+    unsafe fn add(a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    unsafe fn sub(a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    unsafe fn mul(a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// a·b + c
+    unsafe fn mul_add(a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
+    /// c − a·b
+    unsafe fn neg_mul_add(a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
+    /// The sum of the lanes.
+    unsafe fn sum(a: Self::Vector) -> f32;
+    /// Channel-major to pixel-major: `columns ≤ 16` pixels of `rows ≤ 16` channels, `stride` apart, to
+    /// 16 floats a pixel at `to + offsets[pixel]`; missing channels are zeros.
+    unsafe fn gather_pixels(
+        from: *const f32,
+        stride: usize,
+        rows: usize,
+        columns: usize,
+        to: *mut f32,
+        offsets: *const u32,
+    );
+    /// Pixel-major to channel-major: the reverse of `gather_pixels`, for 16 channels.
+    unsafe fn scatter_pixels(
+        from: *const f32,
+        offsets: *const u32,
+        to: *mut f32,
+        stride: usize,
+        columns: usize,
+    );
+}
+
+/// The instruction sets that kernels are compiled for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Level {
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    Portable,
+}
+
+impl Level {
+    /// The sets of this machine, best first.
+    pub(crate) fn available() -> Vec<Self> {
+        let mut levels = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        {
+            let fma = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+            if fma && is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl") {
+                levels.push(Self::Avx512);
+            }
+            if fma {
+                levels.push(Self::Avx2);
+            }
+        }
+        levels.push(Self::Portable);
+        levels
+    }
+
+    /// The best set of this machine.
+    pub(crate) fn best() -> Self {
+        static BEST: std::sync::OnceLock<Level> = std::sync::OnceLock::new();
+        *BEST.get_or_init(|| Self::available()[0])
+    }
+
+    /// Runs `kernel` with this set.
+    ///
+    /// # Safety
+    /// The machine has the set, and what the kernel requires holds.
+    pub(crate) unsafe fn call<K: Kernel>(self, kernel: K) {
+        // SAFETY: required of the caller.
+        unsafe {
+            match self {
+                #[cfg(target_arch = "x86_64")]
+                Self::Avx512 => Avx512::call(kernel),
+                #[cfg(target_arch = "x86_64")]
+                Self::Avx2 => Avx2::call(kernel),
+                Self::Portable => Portable::call(kernel),
+            }
+        }
+    }
+}
