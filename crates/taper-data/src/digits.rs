@@ -126,14 +126,12 @@ mod tests {
         let mean = pixels.iter().sum::<f64>() / pixels.len() as f64;
         let variance = pixels.iter().map(|p| (p - mean).powi(2)).sum::<f64>() / pixels.len() as f64;
         let constants = Normalisation::digits();
-        assert!(
-            (mean - f64::from(constants.mean[0])).abs() < 1e-4,
-            "mean {mean}"
-        );
-        assert!(
-            (variance.sqrt() - f64::from(constants.std[0])).abs() < 1e-4,
-            "std {}",
-            variance.sqrt()
-        );
+        let found = [mean, variance.sqrt()];
+        let expected = [constants.mean[0], constants.std[0]].map(f64::from);
+        let close = found
+            .iter()
+            .zip(expected)
+            .all(|(f, e)| (f - e).abs() < 1e-4);
+        assert!(close, "mean and deviation {found:?}, expected {expected:?}");
     }
 }

@@ -1,5 +1,7 @@
 //! Wrong, truncated, missing and damaged files: an error that names the file, never a panic.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
 mod common;
 
 use std::path::Path;
@@ -164,12 +166,15 @@ fn every_single_damaged_byte_of_a_parquet_file_is_survived() {
     let start = whole.windows(image.len()).position(|w| w == image).unwrap();
     let outside = (0..whole.len()).filter(|i| !(start + 8..start + image.len()).contains(i));
     for at in outside {
-        for flip in [0x01, 0x80, 0xff] {
-            let mut damaged = whole.clone();
-            damaged[at] ^= flip;
-            write(root.path().join("test.parquet"), &damaged);
-            // some bytes carry no meaning; the rest must give an error, none a panic
-            let _ = open("cifar10", root.path());
+        let mut damaged = whole.clone();
+        damaged[at] ^= [0x01, 0x80, 0xff][at % 3];
+        write(root.path().join("test.parquet"), &damaged);
+        // some bytes carry no meaning; the rest must give an error, none a panic
+        if let Err(error) = open("cifar10", root.path()) {
+            assert!(
+                error.to_string().contains("test.parquet"),
+                "byte {at}: {error}"
+            );
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Every format, from files written here.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
 mod common;
 
 use std::path::Path;

@@ -1,5 +1,7 @@
 //! The loader: the same batches whatever the workers, errors that arrive, threads that end.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
 mod common;
 
 use std::sync::Arc;
@@ -109,7 +111,7 @@ fn an_epoch_has_every_image_once_with_its_label() {
     let sizes: Vec<usize> = batches.iter().map(|b| b.indices.len()).collect();
     assert_eq!(sizes, [16, 16, 16, 16, 16, 16, 4]);
     assert_eq!(batches[6].images.dims(), [4, 3, 32, 32]);
-    let mut seen = Vec::new();
+    let mut seen: Vec<u32> = Vec::new();
     for batch in &batches {
         let labels = batch.labels.to_vec1::<u32>().unwrap();
         assert!(batch.indices.iter().zip(&labels).all(|(i, l)| i % 10 == *l));

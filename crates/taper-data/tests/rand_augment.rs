@@ -1,5 +1,7 @@
 //! RandAugment's operations against Pillow (`fixtures/make_rand_augment.py`).
 
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
 use std::io::Read;
 
 use flate2::read::GzDecoder;

@@ -97,7 +97,13 @@ mod tests {
         };
         let (one, two) = (file("data_batch_1.bin", 20), file("data_batch_2.bin", 20));
         let test = file("test_batch.bin", 10);
-        let check = || check_sizes(&[one.clone(), two.clone()], &[test.clone()], Cifar::Ten);
+        let check = || {
+            check_sizes(
+                &[one.clone(), two.clone()],
+                std::slice::from_ref(&test),
+                Cifar::Ten,
+            )
+        };
         check().unwrap();
         file("data_batch_2.bin", 19);
         assert!(

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
+use ::parquet::file::metadata::ParquetMetaData;
 use ::parquet::file::reader::{FileReader, SerializedFileReader};
 use ::parquet::record::{Field, Row};
 use rayon::prelude::*;
@@ -83,6 +84,7 @@ fn image(path: &Path, row: usize, bytes: &[u8], shape: [usize; 3]) -> Result<Ima
 fn read_table(path: &Path) -> Result<Vec<(Vec<u8>, i64)>> {
     let file = File::open(path).map_err(DataError::io(path))?;
     let reader = SerializedFileReader::new(file).map_err(|e| damaged(path, e.to_string()))?;
+    check_offsets(path, reader.metadata())?;
     let schema = reader.metadata().file_metadata().schema();
     let names: Vec<&str> = schema.get_fields().iter().map(|f| f.name()).collect();
     let find = |wanted: [&'static str; 2]| {
@@ -109,6 +111,25 @@ fn read_table(path: &Path) -> Result<Vec<(Vec<u8>, i64)>> {
         ));
     }
     Ok(table)
+}
+
+/// The library takes the positions of columns as they are, and panics at a negative one.
+fn check_offsets(path: &Path, metadata: &ParquetMetaData) -> Result<()> {
+    for column in metadata
+        .row_groups()
+        .iter()
+        .flat_map(|group| group.columns())
+    {
+        let start = column.dictionary_page_offset().unwrap_or(0);
+        if start
+            .min(column.data_page_offset())
+            .min(column.compressed_size())
+            < 0
+        {
+            return Err(damaged(path, "a column at a negative position".into()));
+        }
+    }
+    Ok(())
 }
 
 fn cells(
