@@ -1,8 +1,9 @@
 //! Several methods side by side: mean, standard deviation and every seed.
 
-use super::{FONT, GRID, INK, Labels, SIZE, colour, failed, number, range};
+use super::{FONT, GRID, INK, Labels, SIZE, TEXT, TITLE, colour, failed, number, range};
 use crate::error::Result;
 use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 /// One method's results.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,7 +68,7 @@ fn draw(
     let top = top + 0.08 * (top - bottom);
     let count = bars.len().max(1) as f64;
     let mut chart = ChartBuilder::on(&area)
-        .caption(&labels.title, (FONT, 20, &INK))
+        .caption(&labels.title, (FONT, TITLE, &INK))
         .margin(14)
         .x_label_area_size(46)
         .y_label_area_size(62)
@@ -80,13 +81,15 @@ fn draw(
         .axis_style(INK)
         .x_desc(&labels.x)
         .y_desc(&labels.y)
-        .label_style((FONT, 13, &INK))
+        .label_style((FONT, TEXT, &INK))
         .x_labels(0)
         .y_labels(8)
         .y_label_formatter(&|y| number(*y, top - bottom))
         .draw()?;
-    let numbers = (FONT, 13).into_font().color(&INK);
-    let names = (FONT, 14).into_font().color(&INK);
+    let text = |vertical| {
+        let font = (FONT, TEXT).into_font().color(&INK);
+        font.pos(Pos::new(HPos::Center, vertical))
+    };
     for (index, bar) in bars.iter().enumerate() {
         let middle = index as f64 + 0.5;
         let (mean, spread) = (bar.mean(), bar.standard_deviation());
@@ -96,12 +99,14 @@ fn draw(
         let line =
             |from: (f64, f64), to: (f64, f64)| PathElement::new([from, to], INK.stroke_width(2));
         let (low, high) = (mean - spread, mean + spread);
-        chart.draw_series([
-            line((middle - 0.3, mean), (middle + 0.3, mean)),
-            line((middle, low), (middle, high)),
-            line((middle - 0.07, low), (middle + 0.07, low)),
-            line((middle - 0.07, high), (middle + 0.07, high)),
-        ])?;
+        chart.draw_series([line((middle - 0.3, mean), (middle + 0.3, mean))])?;
+        if spread > 0.0 {
+            chart.draw_series([
+                line((middle, low), (middle, high)),
+                line((middle - 0.07, low), (middle + 0.07, low)),
+                line((middle - 0.07, high), (middle + 0.07, high)),
+            ])?;
+        }
         // Seeds beside each other, so that equal ones can be told apart.
         let offset = |seed: usize| 0.36 * ((seed as f64 + 0.5) / bar.values.len() as f64 - 0.5);
         let dots = bar.values.iter().enumerate();
@@ -109,17 +114,14 @@ fn draw(
             Circle::new((middle + offset(seed), *value), 4, paint.filled())
         }))?;
         let highest = bar.values.iter().copied().fold(high, f64::max);
+        let value = match bar.values.len() {
+            1 => format!("{mean:.2}"),
+            _ => format!("{mean:.2} ± {spread:.2}"),
+        };
         let (x, y) = chart.backend_coord(&(middle, highest));
-        let text = format!("{mean:.2} ± {spread:.2}");
-        let width = text.chars().count() as i32 * 7;
-        area.draw(&Text::new(text, (x - width / 2, y - 20), numbers.clone()))?;
+        area.draw(&Text::new(value, (x, y - 8), text(VPos::Bottom)))?;
         let (x, y) = chart.backend_coord(&(middle, bottom));
-        let width = bar.name.chars().count() as i32 * 8;
-        area.draw(&Text::new(
-            bar.name.clone(),
-            (x - width / 2, y + 8),
-            names.clone(),
-        ))?;
+        area.draw(&Text::new(bar.name.clone(), (x, y + 8), text(VPos::Top)))?;
     }
     area.present()?;
     Ok(())

@@ -1,6 +1,6 @@
 //! Curves over the epochs of a training.
 
-use super::{FONT, GRID, INK, Labels, SIZE, colour, failed, number, range};
+use super::{FONT, GRID, INK, Labels, SIZE, TEXT, TITLE, colour, failed, number, range};
 use crate::error::Result;
 use crate::metrics::EpochRecord;
 use plotters::prelude::*;
@@ -36,7 +36,7 @@ fn draw(
     let (left, right) = range(points().map(|point| point.0));
     let (bottom, top) = range(points().map(|point| point.1));
     let mut chart = ChartBuilder::on(&area)
-        .caption(&labels.title, (FONT, 20, &INK))
+        .caption(&labels.title, (FONT, TITLE, &INK))
         .margin(14)
         .x_label_area_size(42)
         .y_label_area_size(62)
@@ -48,7 +48,7 @@ fn draw(
         .axis_style(INK)
         .x_desc(&labels.x)
         .y_desc(&labels.y)
-        .label_style((FONT, 13, &INK))
+        .label_style((FONT, TEXT, &INK))
         .x_labels(10)
         .y_labels(8)
         .x_label_formatter(&|x| number(*x, (right - left).max(20.0)))
@@ -66,12 +66,23 @@ fn draw(
     }
     chart
         .configure_series_labels()
+        .position(legend_corner(curves))
         .background_style(WHITE.mix(0.85))
         .border_style(GRID)
-        .label_font((FONT, 13, &INK))
+        .label_font((FONT, TEXT, &INK))
         .draw()?;
     area.present()?;
     Ok(())
+}
+
+/// Falling curves leave room at the upper right, rising ones below.
+fn legend_corner(curves: &[Curve]) -> SeriesLabelPosition {
+    let ends = |curve: &Curve| Some(curve.points.last()?.1 - curve.points.first()?.1);
+    if curves.iter().filter_map(ends).sum::<f64>() > 0.0 {
+        SeriesLabelPosition::LowerRight
+    } else {
+        SeriesLabelPosition::UpperRight
+    }
 }
 
 /// The pictures of a training by file name: `loss.svg`, `accuracy.svg` (metrics named `top…` or

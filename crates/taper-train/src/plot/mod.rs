@@ -23,6 +23,9 @@ pub struct Labels {
 /// Width and height in pixels.
 const SIZE: (u32, u32) = (760, 440);
 const FONT: &str = "sans-serif";
+/// Font sizes; plotters writes them to SVG divided by 1.24.
+const TITLE: u32 = 25;
+const TEXT: u32 = 17;
 const INK: RGBColor = RGBColor(51, 51, 51);
 const GRID: RGBColor = RGBColor(228, 228, 228);
 
