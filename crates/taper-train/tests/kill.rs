@@ -3,8 +3,8 @@
 //!
 //! The trainings run in child processes: this test program calls itself (`child_process`).
 
-#![allow(clippy::unwrap_used)]
 #![cfg(unix)]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod tiny;
 

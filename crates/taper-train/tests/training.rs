@@ -75,7 +75,12 @@ fn it_learns_and_leaves_everything_in_the_directory() {
         let terms: Vec<_> = epochs[0].terms.keys().collect();
         assert_eq!(terms, ["ce", "pull"]);
         let records = read_records(&root.path().join(METRICS_FILE)).unwrap();
-        assert!(matches!(records.last(), Some(Record::Result(last)) if *last == summary));
+        let Some(Record::Result(last)) = records.last() else {
+            panic!("{records:?}");
+        };
+        // Reading decimal text may cost the last bit.
+        assert!((last.test["top1"].unwrap() - top1).abs() < 1e-9);
+        assert_eq!((last.epochs, last.steps), (5, 60));
         let steps = records.iter().filter(|r| matches!(r, Record::Step(_)));
         assert_eq!(steps.count(), 15);
         for file in ["loss.svg", "accuracy.svg"] {
