@@ -6,7 +6,10 @@
 //! gradients of gradients are right as well where Candle keeps their graph.
 
 mod cpu;
+mod depthwise;
+mod direct;
 mod geometry;
+mod pass;
 mod select;
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,7 @@
 //! Which kernel computes a pass in f32.
 
 use super::geometry::Problem;
-use super::{cpu, winograd};
+use super::{cpu, depthwise, direct, winograd};
 use crate::simd::Level;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -26,6 +26,8 @@ pub(super) enum Method {
     /// Plain loops.
     Plain,
     Winograd,
+    Depthwise,
+    Direct,
 }
 
 impl Method {
@@ -35,8 +37,10 @@ impl Method {
             Self::Plain
         } else if !exact() && winograd::suits(problem) {
             Self::Winograd
+        } else if depthwise::suits(problem) {
+            Self::Depthwise
         } else {
-            Self::Plain
+            Self::Direct
         }
     }
 
@@ -51,6 +55,8 @@ impl Method {
         match self {
             Self::Plain => cpu::forward(p, x, w, bias),
             Self::Winograd => winograd::forward(level, p, x, w, bias),
+            Self::Depthwise => depthwise::forward(level, p, x, w, bias),
+            Self::Direct => direct::forward(level, p, x, w, bias),
         }
     }
 
@@ -64,6 +70,8 @@ impl Method {
         match self {
             Self::Plain => cpu::input_gradient(p, dy, w),
             Self::Winograd => winograd::input_gradient(level, p, dy, w),
+            Self::Depthwise => depthwise::input_gradient(level, p, dy, w),
+            Self::Direct => direct::input_gradient(level, p, dy, w),
         }
     }
 
@@ -77,6 +85,8 @@ impl Method {
         match self {
             Self::Plain => cpu::weight_gradient(p, x, dy),
             Self::Winograd => winograd::weight_gradient(level, p, x, dy),
+            Self::Depthwise => depthwise::weight_gradient(level, p, x, dy),
+            Self::Direct => direct::weight_gradient(level, p, x, dy),
         }
     }
 }

@@ -130,6 +130,233 @@ fn winograd_takes_different_paddings_along_the_axes() {
     );
 }
 
+/// Kernels, strides, paddings, dilations, groups, odd sizes and channels.
+const DENSE: &[(
+    usize,
+    (usize, usize),
+    (usize, usize),
+    (usize, usize),
+    Conv2dGeometry,
+)] = &[
+    (
+        2,
+        (3, 16),
+        (32, 32),
+        (3, 3),
+        geometry((1, 1), (1, 1), (1, 1), 1),
+    ),
+    (
+        3,
+        (16, 32),
+        (8, 8),
+        (3, 3),
+        geometry((2, 2), (1, 1), (1, 1), 1),
+    ),
+    (
+        2,
+        (19, 23),
+        (9, 13),
+        (3, 3),
+        geometry((2, 2), (1, 1), (1, 1), 1),
+    ),
+    (
+        2,
+        (16, 24),
+        (7, 7),
+        (1, 1),
+        geometry((1, 1), (0, 0), (1, 1), 1),
+    ),
+    (
+        9,
+        (24, 40),
+        (14, 14),
+        (1, 1),
+        geometry((1, 1), (0, 0), (1, 1), 1),
+    ),
+    (
+        2,
+        (17, 5),
+        (9, 8),
+        (1, 1),
+        geometry((2, 2), (0, 0), (1, 1), 1),
+    ),
+    (
+        2,
+        (7, 1),
+        (11, 12),
+        (5, 5),
+        geometry((1, 1), (2, 2), (1, 1), 1),
+    ),
+    (
+        1,
+        (5, 9),
+        (17, 15),
+        (7, 7),
+        geometry((2, 2), (3, 3), (1, 1), 1),
+    ),
+    (
+        1,
+        (1, 1),
+        (1, 1),
+        (1, 1),
+        geometry((1, 1), (0, 0), (1, 1), 1),
+    ),
+    (
+        1,
+        (2, 2),
+        (1, 1),
+        (3, 3),
+        geometry((1, 1), (1, 1), (1, 1), 1),
+    ),
+    (
+        2,
+        (32, 16),
+        (4, 4),
+        (3, 3),
+        geometry((1, 1), (1, 1), (1, 1), 1),
+    ),
+    (
+        2,
+        (8, 8),
+        (6, 5),
+        (3, 3),
+        geometry((2, 2), (1, 1), (1, 1), 1),
+    ),
+    (
+        2,
+        (16, 8),
+        (12, 12),
+        (3, 3),
+        geometry((1, 1), (2, 2), (2, 2), 1),
+    ),
+    (
+        2,
+        (18, 12),
+        (10, 11),
+        (3, 2),
+        geometry((3, 1), (0, 1), (1, 2), 1),
+    ),
+    (
+        2,
+        (8, 8),
+        (10, 11),
+        (2, 2),
+        geometry((3, 4), (0, 0), (1, 1), 1),
+    ),
+    (
+        3,
+        (12, 24),
+        (9, 9),
+        (3, 3),
+        geometry((1, 1), (1, 1), (1, 1), 4),
+    ),
+    (
+        2,
+        (36, 38),
+        (8, 8),
+        (3, 3),
+        geometry((2, 2), (1, 1), (1, 1), 2),
+    ),
+    (
+        2,
+        (6, 18),
+        (9, 9),
+        (3, 3),
+        geometry((2, 2), (1, 1), (1, 1), 6),
+    ),
+    (
+        1,
+        (128, 136),
+        (28, 28),
+        (3, 3),
+        geometry((1, 1), (1, 1), (1, 1), 1),
+    ),
+    (
+        1,
+        (300, 16),
+        (40, 40),
+        (3, 3),
+        geometry((1, 1), (1, 1), (1, 1), 1),
+    ),
+    (
+        1,
+        (4, 4),
+        (3, 3),
+        (1, 1),
+        geometry((1, 1), (2, 2), (1, 1), 1),
+    ),
+    (
+        1,
+        (4, 6),
+        (5, 6),
+        (2, 2),
+        geometry((2, 3), (4, 4), (3, 3), 1),
+    ),
+    (
+        2,
+        (16, 16),
+        (1, 50),
+        (1, 9),
+        geometry((1, 1), (0, 4), (1, 1), 1),
+    ),
+];
+
+const fn geometry(
+    stride: (usize, usize),
+    padding: (usize, usize),
+    dilation: (usize, usize),
+    groups: usize,
+) -> Conv2dGeometry {
+    Conv2dGeometry {
+        stride,
+        padding,
+        dilation,
+        groups,
+    }
+}
+
+#[test]
+fn direct_kernels_match_the_specification() {
+    for &(batch, channels, input, kernel, geometry) in DENSE {
+        check(
+            Method::Direct,
+            &problem(batch, channels, input, kernel, geometry),
+            2e-5,
+        );
+    }
+}
+
+#[test]
+fn depthwise_kernels_match_the_specification() {
+    for (batch, channels, input, kernel, stride, padding, dilation) in [
+        (2, 9, (32, 32), (3, 3), 1, 1, 1),
+        (3, 16, (16, 16), (3, 3), 1, 1, 1),
+        (2, 5, (8, 8), (3, 3), 1, 1, 1),
+        (2, 5, (7, 7), (3, 3), 2, 1, 1),
+        (2, 3, (33, 30), (3, 3), 2, 1, 1),
+        (2, 8, (28, 28), (5, 5), 2, 2, 1),
+        (1, 8, (14, 20), (7, 7), 1, 3, 1),
+        (1, 2, (12, 21), (3, 3), 1, 2, 2),
+        (1, 1, (1, 1), (3, 3), 1, 1, 1),
+        (2, 4, (10, 19), (3, 2), 3, 0, 1),
+        (1, 6, (1, 200), (1, 15), 1, 7, 1),
+        (1, 3, (4, 4), (1, 1), 1, 0, 1),
+        (1, 3, (5, 40), (1, 1), 2, 1, 1),
+    ] {
+        let padding = if kernel.0 == 1 && kernel.1 > 1 {
+            (0, padding)
+        } else {
+            (padding, padding)
+        };
+        let geometry = geometry((stride, stride), padding, (dilation, dilation), channels);
+        check(
+            Method::Depthwise,
+            &problem(batch, (channels, channels), input, kernel, geometry),
+            2e-5,
+        );
+    }
+}
+
 /// Bits of the three passes.
 fn passes(method: Method, p: &Problem) -> [Vec<u32>; 3] {
     let bits = |values: Vec<f32>| values.into_iter().map(f32::to_bits).collect();
@@ -152,6 +379,23 @@ fn results_do_not_depend_on_the_thread_count() {
         problem(9, (32, 16), (8, 8), (3, 3), Conv2dGeometry::same(3)),
         problem(10, (16, 16), (32, 32), (3, 3), Conv2dGeometry::same(3)),
         problem(5, (128, 128), (8, 8), (3, 3), Conv2dGeometry::same(3)),
+        problem(5, (16, 32), (9, 8), (3, 3), Conv2dGeometry::with(2, 1)),
+        problem(3, (3, 16), (20, 20), (3, 3), Conv2dGeometry::same(3)),
+        problem(3, (24, 64), (20, 20), (1, 1), Conv2dGeometry::default()),
+        problem(
+            5,
+            (12, 12),
+            (9, 9),
+            (3, 3),
+            Conv2dGeometry::same(3).grouped(12),
+        ),
+        problem(
+            5,
+            (12, 24),
+            (9, 9),
+            (3, 3),
+            Conv2dGeometry::with(2, 1).grouped(3),
+        ),
     ] {
         let method = Method::choose(&p);
         let runs = [1, 2, 3].map(|threads| {

@@ -120,31 +120,36 @@ impl Simd for Avx2 {
     #[inline(always)]
     unsafe fn gather_pixels(
         from: *const f32,
-        stride: usize,
-        rows: usize,
+        rows: &[usize],
         columns: usize,
         to: *mut f32,
         offsets: *const u32,
     ) {
         unsafe {
             for row in [0, 8] {
+                let rows = rows.get(row..).unwrap_or(&[]);
                 for column in [0, 8] {
-                    let mut block = [_mm256_setzero_ps(); 8];
-                    let mask = first(columns.saturating_sub(column));
-                    let valid = rows.saturating_sub(row).min(8);
-                    for (i, value) in block.iter_mut().enumerate().take(valid) {
-                        *value = _mm256_maskload_ps(
-                            from.wrapping_add((row + i) * stride + column),
-                            mask,
-                        );
-                    }
-                    let block = transpose(block);
-                    for (i, &value) in block
-                        .iter()
-                        .enumerate()
-                        .take(columns.saturating_sub(column))
-                    {
-                        _mm256_storeu_ps(to.add(*offsets.add(column + i) as usize + row), value);
+                    let (offsets, to) = (offsets.wrapping_add(column), to.add(row));
+                    let from = from.wrapping_add(column);
+                    if rows.len() >= 8 && columns >= column + 8 {
+                        let mut block = [_mm256_setzero_ps(); 8];
+                        for (value, &offset) in block.iter_mut().zip(&rows[..8]) {
+                            *value = _mm256_loadu_ps(from.add(offset));
+                        }
+                        for (i, value) in transpose(block).into_iter().enumerate() {
+                            _mm256_storeu_ps(to.add(*offsets.add(i) as usize), value);
+                        }
+                    } else if columns > column {
+                        let mask = first(columns - column);
+                        let mut block = [_mm256_setzero_ps(); 8];
+                        for (value, &offset) in block.iter_mut().zip(rows) {
+                            *value = _mm256_maskload_ps(from.add(offset), mask);
+                        }
+                        for (i, value) in transpose(block).into_iter().enumerate() {
+                            if i < columns - column {
+                                _mm256_storeu_ps(to.add(*offsets.add(i) as usize), value);
+                            }
+                        }
                     }
                 }
             }
@@ -161,23 +166,24 @@ impl Simd for Avx2 {
         unsafe {
             for row in [0, 8] {
                 for column in [0, 8] {
-                    let mut block = [_mm256_setzero_ps(); 8];
-                    let valid = columns.saturating_sub(column);
-                    for (i, value) in block.iter_mut().enumerate().take(valid) {
-                        *value = _mm256_loadu_ps(from.add(*offsets.add(column + i) as usize + row));
-                    }
-                    let block = transpose(block);
-                    if valid >= 8 {
-                        for (i, &value) in block.iter().enumerate() {
-                            _mm256_storeu_ps(to.add((row + i) * stride + column), value);
+                    let (from, offsets) = (from.add(row), offsets.wrapping_add(column));
+                    let to = to.wrapping_add(row * stride + column);
+                    if columns >= column + 8 {
+                        let mut block = [_mm256_setzero_ps(); 8];
+                        for (i, value) in block.iter_mut().enumerate() {
+                            *value = _mm256_loadu_ps(from.add(*offsets.add(i) as usize));
                         }
-                    } else if valid > 0 {
-                        for (i, &value) in block.iter().enumerate() {
-                            _mm256_maskstore_ps(
-                                to.add((row + i) * stride + column),
-                                first(valid),
-                                value,
-                            );
+                        for (i, value) in transpose(block).into_iter().enumerate() {
+                            _mm256_storeu_ps(to.add(i * stride), value);
+                        }
+                    } else if columns > column {
+                        let mut block = [_mm256_setzero_ps(); 8];
+                        for (i, value) in block.iter_mut().enumerate().take(columns - column) {
+                            *value = _mm256_loadu_ps(from.add(*offsets.add(i) as usize));
+                        }
+                        let mask = first(columns - column);
+                        for (i, value) in transpose(block).into_iter().enumerate() {
+                            _mm256_maskstore_ps(to.add(i * stride), mask, value);
                         }
                     }
                 }

@@ -123,17 +123,16 @@ impl Simd for Avx512 {
     #[inline(always)]
     unsafe fn gather_pixels(
         from: *const f32,
-        stride: usize,
-        rows: usize,
+        rows: &[usize],
         columns: usize,
         to: *mut f32,
         offsets: *const u32,
     ) {
         unsafe {
-            if rows == 16 && columns == 16 {
+            if rows.len() == 16 && columns == 16 {
                 let mut block = [_mm512_setzero_ps(); 16];
-                for (i, row) in block.iter_mut().enumerate() {
-                    *row = _mm512_loadu_ps(from.add(i * stride));
+                for (row, &offset) in block.iter_mut().zip(rows) {
+                    *row = _mm512_loadu_ps(from.add(offset));
                 }
                 let block = transpose(block);
                 for (i, &row) in block.iter().enumerate() {
@@ -143,8 +142,8 @@ impl Simd for Avx512 {
             }
             let mask = first(columns);
             let mut block = [_mm512_setzero_ps(); 16];
-            for (i, row) in block.iter_mut().enumerate().take(rows) {
-                *row = _mm512_maskz_loadu_ps(mask, from.add(i * stride));
+            for (row, &offset) in block.iter_mut().zip(rows) {
+                *row = _mm512_maskz_loadu_ps(mask, from.add(offset));
             }
             let block = transpose(block);
             for (i, &row) in block.iter().enumerate().take(columns) {

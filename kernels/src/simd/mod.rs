@@ -63,12 +63,11 @@ pub(crate) trait Simd: Copy + 'static {
     unsafe fn neg_mul_add(a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
     /// The sum of the lanes.
     unsafe fn sum(a: Self::Vector) -> f32;
-    /// Channel-major to pixel-major: `columns ≤ 16` pixels of `rows ≤ 16` channels, `stride` apart, to
-    /// 16 floats a pixel at `to + offsets[pixel]`; missing channels are zeros.
+    /// Channel-major to pixel-major: `columns ≤ 16` pixels of the up to 16 channels at `from + rows[channel]`,
+    /// to 16 floats a pixel at `to + offsets[pixel]`; missing channels are zeros.
     unsafe fn gather_pixels(
         from: *const f32,
-        stride: usize,
-        rows: usize,
+        rows: &[usize],
         columns: usize,
         to: *mut f32,
         offsets: *const u32,
@@ -115,6 +114,17 @@ impl Level {
     pub(crate) fn best() -> Self {
         static BEST: std::sync::OnceLock<Level> = std::sync::OnceLock::new();
         *BEST.get_or_init(|| Self::available()[0])
+    }
+
+    /// Floats of a vector.
+    pub(crate) fn lanes(self) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => Avx512::LANES,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => Avx2::LANES,
+            Self::Portable => Portable::LANES,
+        }
     }
 
     /// Runs `kernel` with this set.

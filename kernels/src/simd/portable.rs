@@ -84,8 +84,7 @@ impl Simd for Portable {
     #[inline(always)]
     unsafe fn gather_pixels(
         from: *const f32,
-        stride: usize,
-        rows: usize,
+        rows: &[usize],
         columns: usize,
         to: *mut f32,
         offsets: *const u32,
@@ -93,10 +92,10 @@ impl Simd for Portable {
         unsafe {
             for column in 0..columns {
                 let pixel = to.add(*offsets.add(column) as usize);
-                for row in 0..rows {
-                    *pixel.add(row) = *from.add(row * stride + column);
+                for (row, &offset) in rows.iter().enumerate() {
+                    *pixel.add(row) = *from.add(offset + column);
                 }
-                for row in rows..BLOCK {
+                for row in rows.len()..BLOCK {
                     *pixel.add(row) = 0.0;
                 }
             }

@@ -44,8 +44,9 @@ impl Product {
                 match width {
                     1 => S::call(Panel::<1>(panel)),
                     2 => S::call(Panel::<2>(panel)),
-                    3 => S::call(Panel::<3>(panel)),
-                    _ => S::call(Panel::<4>(panel)),
+                    3 if S::LANES == 16 => S::call(Panel::<3>(panel)),
+                    4 if S::LANES == 16 => S::call(Panel::<4>(panel)),
+                    _ => {}
                 }
             }
             done += width;
@@ -73,10 +74,8 @@ impl<const N: usize> Kernel for Panel<N> {
             (16, 2) => 12,
             (16, 3) => 8,
             (16, _) => 6,
-            (8, 1) => 8,
             (8, _) => 6,
-            (_, 1) => 6,
-            (_, _) => 4,
+            _ => 4,
         };
         let tiles = self.0.rows.div_ceil(most);
         for tile in 0..tiles {
@@ -108,16 +107,16 @@ unsafe fn rows_of<S: Simd, const N: usize>(p: Product, rows: usize) {
             2 => layout::<S, 2, N>(p),
             3 => layout::<S, 3, N>(p),
             4 => layout::<S, 4, N>(p),
-            5 => layout::<S, 5, N>(p),
-            6 => layout::<S, 6, N>(p),
-            7 if N < 4 => layout::<S, 7, N>(p),
-            8 if N < 4 => layout::<S, 8, N>(p),
-            9 if N < 3 => layout::<S, 9, N>(p),
-            10 if N < 3 => layout::<S, 10, N>(p),
-            11 if N < 3 => layout::<S, 11, N>(p),
-            12 if N < 3 => layout::<S, 12, N>(p),
-            13 if N < 2 => layout::<S, 13, N>(p),
-            14 if N < 2 => layout::<S, 14, N>(p),
+            5 if S::LANES > 4 => layout::<S, 5, N>(p),
+            6 if S::LANES > 4 => layout::<S, 6, N>(p),
+            7 if S::LANES == 16 && N < 4 => layout::<S, 7, N>(p),
+            8 if S::LANES == 16 && N < 4 => layout::<S, 8, N>(p),
+            9 if S::LANES == 16 && N < 3 => layout::<S, 9, N>(p),
+            10 if S::LANES == 16 && N < 3 => layout::<S, 10, N>(p),
+            11 if S::LANES == 16 && N < 3 => layout::<S, 11, N>(p),
+            12 if S::LANES == 16 && N < 3 => layout::<S, 12, N>(p),
+            13 if S::LANES == 16 && N < 2 => layout::<S, 13, N>(p),
+            14 if S::LANES == 16 && N < 2 => layout::<S, 14, N>(p),
             _ => {}
         }
     }

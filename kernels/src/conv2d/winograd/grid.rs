@@ -80,15 +80,16 @@ impl Planes {
     ) {
         let (first, end) = self.pixel_range(segment.first, segment.end);
         let block = block.wrapping_sub(4 * segment.first * self.row_stride());
+        let rows: [usize; BLOCK] = std::array::from_fn(|channel| channel * self.pixels());
         for pixel in (first..end).step_by(BLOCK) {
             // SAFETY: the pixels lie inside the planes, their offsets inside the block.
             unsafe {
-                gather_shifted::<S>(
+                S::gather_pixels(
                     planes.add(pixel),
-                    self.pixels(),
+                    &rows,
                     (end - pixel).min(BLOCK),
                     block,
-                    &self.offsets[pixel..],
+                    self.offsets[pixel..].as_ptr(),
                 );
             }
         }
@@ -121,18 +122,6 @@ impl Planes {
             }
         }
     }
-}
-
-#[inline(always)]
-unsafe fn gather_shifted<S: Simd>(
-    from: *const f32,
-    stride: usize,
-    columns: usize,
-    to: *mut f32,
-    offsets: &[u32],
-) {
-    // SAFETY: required of the caller.
-    unsafe { S::gather_pixels(from, stride, BLOCK, columns, to, offsets.as_ptr()) }
 }
 
 /// Tile rows `first..end` of one image, and how many tiles of the task lie before them.
