@@ -54,7 +54,8 @@ pub(crate) mod section {
     pub const EMA: &str = "ema";
     pub const OBJECTIVE: &str = "objective";
     pub const METER: &str = "meter";
-    pub const ALL: [&str; 5] = [MODEL, OPTIMIZER, EMA, OBJECTIVE, METER];
+    pub const LAST_EPOCH: &str = "last_epoch";
+    pub const ALL: [&str; 6] = [MODEL, OPTIMIZER, EMA, OBJECTIVE, METER, LAST_EPOCH];
 }
 
 impl Header {
@@ -76,7 +77,8 @@ impl Checkpoint {
         self.sections.remove(section).unwrap_or_default()
     }
 
-    fn to_bytes(&self) -> Result<Vec<u8>> {
+    /// The file's content.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
         let named: Tensors = self
             .sections
             .iter()
@@ -183,11 +185,15 @@ impl CheckpointFolder {
         Ok(Self { directory })
     }
 
-    /// Writes a checkpoint, then removes all but the newest two.
-    pub fn write(&self, checkpoint: &Checkpoint) -> Result<PathBuf> {
-        let step = checkpoint.header.position.step();
+    /// The folder.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Writes the bytes of the checkpoint of that step, then removes all but the newest two.
+    pub fn write(&self, step: u64, bytes: &[u8]) -> Result<PathBuf> {
         let path = self.directory.join(format!("step-{step:010}.safetensors"));
-        files::write_atomically(&path, &[&checkpoint.to_bytes()?])?;
+        files::write_atomically(&path, &[bytes])?;
         for old in self.files()?.iter().rev().skip(KEPT) {
             std::fs::remove_file(old).map_err(TrainError::io("remove", old))?;
         }
@@ -256,6 +262,13 @@ mod tests {
         (root, folder)
     }
 
+    fn write(folder: &CheckpointFolder, checkpoint: &Checkpoint) -> PathBuf {
+        let bytes = checkpoint.to_bytes().unwrap();
+        folder
+            .write(checkpoint.header.position.step(), &bytes)
+            .unwrap()
+    }
+
     fn value(checkpoint: &Checkpoint) -> Vec<f32> {
         checkpoint.sections[section::MODEL]["a.weight"]
             .to_vec1()
@@ -267,7 +280,7 @@ mod tests {
         let (_root, folder) = folder();
         assert!(folder.newest().unwrap().is_none());
         for epoch in 1..=4 {
-            folder.write(&checkpoint(epoch, epoch as f32)).unwrap();
+            write(&folder, &checkpoint(epoch, epoch as f32));
         }
         assert_eq!(folder.files().unwrap().len(), 2);
         let (path, newest, damaged) = folder.newest().unwrap().unwrap();
@@ -282,8 +295,8 @@ mod tests {
     #[test]
     fn damage_falls_back() {
         let (_root, folder) = folder();
-        let old = folder.write(&checkpoint(1, 1.0)).unwrap();
-        let new = folder.write(&checkpoint(2, 2.0)).unwrap();
+        let old = write(&folder, &checkpoint(1, 1.0));
+        let new = write(&folder, &checkpoint(2, 2.0));
         let whole = std::fs::read(&new).unwrap();
         let cut = (0..whole.len()).step_by(7).map(|n| whole[..n].to_vec());
         let flipped = (8..whole.len()).map(|n| {

@@ -36,14 +36,14 @@ impl PartialFile {
         })
     }
 
-    fn finish(&mut self, target: &Path, parts: &[&[u8]]) -> std::io::Result<()> {
-        for part in parts {
-            self.file.write_all(part)?;
-        }
-        self.file.sync_all()?;
+    fn write(&mut self, parts: &[&[u8]]) -> std::io::Result<()> {
+        parts.iter().try_for_each(|part| self.file.write_all(part))
+    }
+
+    fn rename(&mut self, target: &Path) -> std::io::Result<()> {
         fs::rename(&self.path, target)?;
         self.named = true;
-        sync_folder(target.parent().unwrap_or(Path::new(".")))
+        Ok(())
     }
 }
 
@@ -56,16 +56,33 @@ impl Drop for PartialFile {
     }
 }
 
-/// Writes `parts` one after the other as `target`. Whatever happens, even a kill or a full disk,
-/// `target` is afterwards either what it was or complete.
+/// Writes `parts` one after the other as `target`. Whatever happens, even a kill, a full disk or a
+/// loss of power, `target` is afterwards either what it was or complete.
 ///
 /// # Errors
 /// [`TrainError::Io`] naming `target`.
 pub(crate) fn write_atomically(target: &Path, parts: &[&[u8]]) -> Result<()> {
     let mut partial = PartialFile::create(target)?;
-    partial
-        .finish(target, parts)
-        .map_err(TrainError::io("write", target))
+    let mut write = || {
+        partial.write(parts)?;
+        partial.file.sync_all()?;
+        partial.rename(target)?;
+        sync_folder(target.parent().unwrap_or(Path::new(".")))
+    };
+    write().map_err(TrainError::io("write", target))
+}
+
+/// As [`write_atomically`], without waiting for the disk: for what can be made again.
+///
+/// # Errors
+/// [`TrainError::Io`] naming `target`.
+pub(crate) fn replace(target: &Path, content: &[u8]) -> Result<()> {
+    let mut partial = PartialFile::create(target)?;
+    let mut write = || {
+        partial.write(&[content])?;
+        partial.rename(target)
+    };
+    write().map_err(TrainError::io("write", target))
 }
 
 /// Removes what a killed process left half-written in `folder`.
@@ -135,6 +152,8 @@ mod tests {
         let target = folder.path().join("a.bin");
         write_atomically(&target, &[b"one", b"two"]).unwrap();
         assert_eq!(fs::read(&target).unwrap(), b"onetwo");
+        replace(&target, b"three").unwrap();
+        assert_eq!(fs::read(&target).unwrap(), b"three");
         let missing = folder.path().join("no/such/a.bin");
         let error = write_atomically(&missing, &[b""]).unwrap_err().to_string();
         assert!(error.contains("no/such/a.bin"), "{error}");

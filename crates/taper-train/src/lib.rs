@@ -8,6 +8,7 @@
 
 mod accuracy;
 mod checkpoint;
+mod checkpoint_writer;
 mod clip;
 mod clock;
 mod config;
@@ -15,6 +16,7 @@ mod ema;
 mod error;
 mod files;
 mod groups;
+mod last_epoch;
 mod lock;
 mod meter;
 mod metrics;

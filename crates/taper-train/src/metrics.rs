@@ -149,12 +149,22 @@ impl MetricsLog {
         Ok(())
     }
 
-    /// Puts every line on the disk and says how long the file is.
-    pub fn sync(&self) -> Result<u64> {
-        self.file
-            .sync_data()
-            .map_err(TrainError::io("write", &self.path))?;
-        Ok(self.length)
+    /// Puts every line on the disk.
+    pub fn sync(&self) -> Result<()> {
+        let synced = self.file.sync_data();
+        synced.map_err(TrainError::io("write", &self.path))
+    }
+
+    /// How long the file is, in bytes.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// The file, for another thread to sync, and its path.
+    pub fn handle(&self) -> Result<(File, PathBuf)> {
+        let file = self.file.try_clone();
+        let file = file.map_err(TrainError::io("open", &self.path))?;
+        Ok((file, self.path.clone()))
     }
 }
 
@@ -224,7 +234,8 @@ mod tests {
         let path = folder.path().join("metrics.jsonl");
         let (mut log, _) = MetricsLog::open(path.clone(), 0).unwrap();
         log.append(&epoch(1)).unwrap();
-        let length = log.sync().unwrap();
+        log.sync().unwrap();
+        let length = log.length();
         log.append(&epoch(2)).unwrap();
         // A killed process may also leave half a line.
         log.file.write_all(b"{\"schema\":").unwrap();

@@ -1,6 +1,6 @@
 //! What a waiting person or program sees: a bar, plain lines, JSON events, or nothing.
 
-use crate::metrics::{EpochRecord, Metrics, Record, SCHEMA, StepRecord};
+use crate::metrics::{EpochRecord, Record, SCHEMA, StepRecord};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 use std::io::{IsTerminal, Write};
@@ -28,6 +28,8 @@ pub struct Progress {
     measured: u64,
     spent: Duration,
     samples_per_second: Option<f64>,
+    /// The latest metrics on held-out data of the training now running.
+    test: String,
     last: Option<Instant>,
 }
 
@@ -56,6 +58,7 @@ impl Progress {
             measured: 0,
             spent: Duration::ZERO,
             samples_per_second: None,
+            test: String::new(),
             last: None,
         }
     }
@@ -145,6 +148,7 @@ impl Progress {
         self.current_total = steps;
         self.total = self.total.max(self.before + steps);
         self.position = self.before + done;
+        self.test.clear();
         if let Sink::Bar(bar) = &self.sink {
             bar.set_length(self.total);
             bar.set_position(self.position);
@@ -218,24 +222,23 @@ impl Progress {
                 .collect();
             text += &format!(" ({})", terms.join(", "));
         }
+        text += &self.test;
         let rate = self.samples_per_second.unwrap_or_default();
         text + &format!("  {rate:.0} samples/s  {} left", duration(eta))
     }
 
-    pub(crate) fn epoch(&mut self, record: &EpochRecord, epochs: u64) {
-        match &self.sink {
-            Sink::Bar(bar) => {
-                let label = self.label.as_ref().map(|label| format!("{label}  "));
-                bar.println(epoch_text(&label.unwrap_or_default(), record, epochs));
+    pub(crate) fn epoch(&mut self, record: &EpochRecord) {
+        if !record.test.is_empty() {
+            let metric = |(name, value): (&String, &Option<f64>)| {
+                Some(format!("  test {name} {:.2}", (*value)?))
+            };
+            self.test = record.test.iter().filter_map(metric).collect();
+        }
+        if let Sink::Json(_) = &self.sink {
+            let json = Record::Epoch(record.clone()).to_json().unwrap_or_default();
+            if let Ok(value) = serde_json::from_str(&json) {
+                self.event(value);
             }
-            Sink::Json(_) => {
-                let json = Record::Epoch(record.clone()).to_json().unwrap_or_default();
-                if let Ok(value) = serde_json::from_str(&json) {
-                    self.event(value);
-                }
-            }
-            // The lines of steps come often enough.
-            Sink::Lines(_) | Sink::Quiet => {}
         }
     }
 
@@ -249,23 +252,6 @@ impl Progress {
     pub(crate) fn spend(&mut self, took: Duration) {
         self.spent += took;
     }
-}
-
-fn epoch_text(label: &str, record: &EpochRecord, epochs: u64) -> String {
-    let part = |name: &str, metrics: &Metrics| -> String {
-        metrics
-            .iter()
-            .filter_map(|(key, value)| Some(format!("  {name} {key} {:.2}", (*value)?)))
-            .collect()
-    };
-    format!(
-        "{label}epoch {}/{epochs}  loss {:.4}{}{}  {:.1} s",
-        record.epoch,
-        record.loss,
-        part("train", &record.train),
-        part("test", &record.test),
-        record.seconds.total
-    )
 }
 
 /// `2 h 05 min`, `3 min 20 s`, `8 s`.

@@ -105,6 +105,20 @@ impl RunDirectory {
         self.path.join(name)
     }
 
+    /// Writes a file of the run that can be made again (a picture, a report), whole or not at all,
+    /// without waiting for the disk; folders in `name` are made.
+    ///
+    /// # Errors
+    /// [`TrainError::Io`] naming the file.
+    pub fn write_view(&self, name: impl AsRef<Path>, content: &[u8]) -> Result<PathBuf> {
+        let path = self.path.join(name);
+        if let Some(folder) = path.parent() {
+            files::create_folder(folder)?;
+        }
+        files::replace(&path, content)?;
+        Ok(path)
+    }
+
     /// Writes a file of the run, whole or not at all; folders in `name` are made.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ use crate::config::TrainConfig;
 use crate::ema::Ema;
 use crate::error::{Result, TrainError};
 use crate::groups::ParameterSettings;
+use crate::last_epoch::LastEpoch;
 use crate::meter::Meters;
 use crate::optimizer::Optimizer;
 use crate::position::Position;
@@ -23,6 +24,7 @@ pub(crate) struct TrainingState<'a> {
     pub optimizer: Optimizer,
     pub ema: Option<Ema>,
     pub meters: Meters,
+    pub last_epoch: LastEpoch,
     pub clock: Clock,
     pub position: Position,
     /// Learning rate of the last step.
@@ -61,6 +63,7 @@ impl<'a> TrainingState<'a> {
             ema: ema.transpose()?,
             parameters,
             meters: Meters::default(),
+            last_epoch: LastEpoch::default(),
             clock: Clock::default(),
             position: Position::start(config.epochs, batches_per_epoch),
             learning_rate: config.optimizer.learning_rate(),
@@ -82,6 +85,7 @@ impl<'a> TrainingState<'a> {
             (section::EMA, averages.unwrap_or_default()),
             (section::OBJECTIVE, objective),
             (section::METER, self.meters.state()?),
+            (section::LAST_EPOCH, self.last_epoch.state()?),
         ]);
         for section in [section::MODEL, section::OPTIMIZER] {
             for (name, tensor) in &sections[section] {
@@ -114,6 +118,7 @@ impl<'a> TrainingState<'a> {
             ema.restore(&checkpoint.take(section::EMA))?;
         }
         self.meters = Meters::restore(&checkpoint.take(section::METER))?;
+        self.last_epoch = LastEpoch::restore(&checkpoint.take(section::LAST_EPOCH))?;
         self.clock = checkpoint.header.clock;
         self.learning_rate = f64::from_bits(checkpoint.header.learning_rate_bits);
         self.position = checkpoint.header.position;

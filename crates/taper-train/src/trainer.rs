@@ -1,8 +1,10 @@
 //! The loop that every method uses.
 
 use crate::checkpoint::CheckpointFolder;
+use crate::checkpoint_writer::CheckpointWriter;
 use crate::config::TrainConfig;
 use crate::error::{Result, TrainError};
+use crate::last_epoch::LastEpoch;
 use crate::metrics::{EpochRecord, Metrics, MetricsLog, Record, Summary, finite, read_epochs};
 use crate::objective::{BatchSource, Objective};
 use crate::plot::training_plots;
@@ -84,7 +86,7 @@ struct Trainer<'a, O> {
     progress: &'a mut Progress,
     stop: &'a AtomicBool,
     metrics: MetricsLog,
-    checkpoints: CheckpointFolder,
+    checkpoints: CheckpointWriter,
     plotted: Instant,
 }
 
@@ -137,7 +139,7 @@ impl<'a, O: Objective> Trainer<'a, O> {
             progress,
             stop,
             metrics,
-            checkpoints,
+            checkpoints: CheckpointWriter::start(checkpoints)?,
             plotted: Instant::now(),
         })
     }
@@ -169,6 +171,7 @@ impl<'a, O: Objective> Trainer<'a, O> {
     }
 
     fn step(&mut self, batch: &O::Batch, waited: Duration) -> Result<()> {
+        self.checkpoints.check()?;
         let began = Instant::now();
         let losses = self.objective.losses(batch, &self.state.position)?;
         let samples = losses.samples;
@@ -207,7 +210,8 @@ impl<'a, O: Objective> Trainer<'a, O> {
 
         let record = self.epoch_record(test, evaluation);
         self.metrics.append(&Record::Epoch(record.clone()))?;
-        self.progress.epoch(&record, position.epochs);
+        self.progress.epoch(&record);
+        self.state.last_epoch = LastEpoch::of(&record);
         self.state.position.next_epoch();
         self.state.meters.clear();
         self.state.clock.next_epoch();
@@ -243,14 +247,15 @@ impl<'a, O: Objective> Trainer<'a, O> {
         }
     }
 
-    fn write_checkpoint(&mut self) -> Result<PathBuf> {
+    fn write_checkpoint(&mut self) -> Result<()> {
         let mut checkpoint = self.state.checkpoint(self.objective.state()?)?;
-        checkpoint.header.metrics_bytes = self.metrics.sync()?;
-        self.checkpoints.write(&checkpoint)
+        checkpoint.header.metrics_bytes = self.metrics.length();
+        self.checkpoints.submit(&checkpoint, self.metrics.handle()?)
     }
 
     fn interrupt(mut self) -> Result<Outcome> {
-        let checkpoint = self.write_checkpoint()?;
+        self.write_checkpoint()?;
+        let checkpoint = self.checkpoints.flush()?.unwrap_or_default();
         self.plot(&read_epochs(&self.run.file(METRICS_FILE))?)?;
         self.progress.end();
         Ok(Outcome::Interrupted {
@@ -261,17 +266,18 @@ impl<'a, O: Objective> Trainer<'a, O> {
 
     /// Writes the network, the result line, the pictures and the report.
     fn finish(mut self) -> Result<Outcome> {
+        self.checkpoints.flush()?;
         let model = self.objective.finished_model(self.state.model())?;
         self.run.write_tensors(MODEL_FILE, &model)?;
         let path = self.run.file(METRICS_FILE);
         let epochs = read_epochs(&path)?;
-        let last = epochs.last();
+        let last = self.state.last_epoch.clone();
         let summary = Summary {
             epochs: self.state.position.epoch,
             steps: self.state.position.step(),
-            loss: last.map_or(f64::NAN, |epoch| epoch.loss),
-            train: last.map(|epoch| epoch.train.clone()).unwrap_or_default(),
-            test: last.map(|epoch| epoch.test.clone()).unwrap_or_default(),
+            loss: last.loss,
+            train: last.train,
+            test: last.test,
             seconds: self.state.clock.total(),
         };
         self.metrics.append(&Record::Result(summary.clone()))?;
@@ -286,7 +292,7 @@ impl<'a, O: Objective> Trainer<'a, O> {
             &self.state.untouched(),
             &plots,
         );
-        self.run.write(REPORT_FILE, page.as_bytes())?;
+        self.run.write_view(REPORT_FILE, page.as_bytes())?;
         self.progress.end();
         Ok(Outcome::Finished(summary))
     }
@@ -303,7 +309,7 @@ impl<'a, O: Objective> Trainer<'a, O> {
         };
         for (name, svg) in &pictures {
             let file = PathBuf::from(PLOTS_FOLDER).join(name);
-            self.run.write(file, svg.as_bytes())?;
+            self.run.write_view(file, svg.as_bytes())?;
         }
         Ok(pictures.into_keys().collect())
     }

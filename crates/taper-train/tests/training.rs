@@ -71,7 +71,6 @@ fn it_learns_and_leaves_everything_in_the_directory() {
         assert_eq!((summary.epochs, summary.steps), (5, 60));
         let epochs = read_epochs(&root.path().join(METRICS_FILE)).unwrap();
         assert!(epochs[4].loss < 0.8 * epochs[0].loss);
-        assert_eq!(epochs[4].test, summary.test);
         let terms: Vec<_> = epochs[0].terms.keys().collect();
         assert_eq!(terms, ["ce", "pull"]);
         let records = read_records(&root.path().join(METRICS_FILE)).unwrap();
@@ -80,6 +79,7 @@ fn it_learns_and_leaves_everything_in_the_directory() {
         };
         // Reading decimal text may cost the last bit.
         assert!((last.test["top1"].unwrap() - top1).abs() < 1e-9);
+        assert!((epochs[4].test["top1"].unwrap() - top1).abs() < 1e-9);
         assert_eq!((last.epochs, last.steps), (5, 60));
         let steps = records.iter().filter(|r| matches!(r, Record::Step(_)));
         assert_eq!(steps.count(), 15);
@@ -186,6 +186,9 @@ fn a_damaged_checkpoint_costs_only_the_steps_since_the_one_before() {
     let root = tempfile::tempdir().unwrap();
     let (whole, damaged) = (root.path().join("whole"), root.path().join("damaged"));
     finished(run(&whole, &tiny::sgd()));
+    // Two checkpoints for certain: one of an interruption, one before an error.
+    let stop = AtomicBool::new(true);
+    run_with(&damaged, &tiny::sgd(), &mut Classifier::new(WIDTH), &stop).unwrap();
     let mut classifier = Classifier::new(WIDTH);
     classifier.nan_at = Some(40);
     let never = AtomicBool::new(false);
