@@ -6,9 +6,6 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 
-/// The header's key for free metadata.
-const METADATA: &str = "__metadata__";
-
 /// Writes `tensors` and `metadata` as safetensors to `path`. The same input gives the same bytes.
 ///
 /// # Errors
@@ -19,54 +16,15 @@ pub fn save(
     metadata: &BTreeMap<String, String>,
 ) -> Result<(), WeightsError> {
     let path = path.as_ref();
-    let contiguous = tensors
-        .iter()
-        .map(|(name, tensor)| Ok((name, tensor.contiguous()?)))
-        .collect::<candle_core::Result<Vec<_>>>()?;
-    let header = (!metadata.is_empty()).then(|| metadata.clone().into_iter().collect());
-    let layout = |error: &dyn std::fmt::Display| WeightsError::Format {
-        path: path.to_path_buf(),
-        reason: format!("cannot be laid out as safetensors: {error}"),
-    };
-    let mut bytes = safetensors::serialize(contiguous, header).map_err(|error| layout(&error))?;
-    order_header(&mut bytes).map_err(|error| layout(&error))?;
+    let bytes =
+        taper_layers::to_safetensors(tensors, metadata).map_err(|error| WeightsError::Format {
+            path: path.to_path_buf(),
+            reason: format!("cannot be laid out as safetensors: {error}"),
+        })?;
     write_atomically(path, &bytes).map_err(|source| WeightsError::Write {
         path: path.to_path_buf(),
         source,
     })
-}
-
-/// Writes the header again with its metadata ordered by name: the format's crate keeps it in a
-/// hash map, whose order changes from run to run. The length stays, so no offset moves.
-fn order_header(bytes: &mut [u8]) -> serde_json::Result<()> {
-    const LENGTH: usize = size_of::<u64>();
-    let mut length = [0; LENGTH];
-    length.copy_from_slice(&bytes[..LENGTH]);
-    let header = &mut bytes[LENGTH..LENGTH + u64::from_le_bytes(length) as usize];
-    let mut entries: BTreeMap<String, serde_json::Value> = serde_json::from_slice(header)?;
-    let mut parts = Vec::new();
-    if let Some(metadata) = entries.remove(METADATA) {
-        let ordered: BTreeMap<String, String> = serde_json::from_value(metadata)?;
-        parts.push(format!(
-            "{}:{}",
-            serde_json::to_string(METADATA)?,
-            serde_json::to_string(&ordered)?
-        ));
-    }
-    for (name, entry) in &entries {
-        parts.push(format!(
-            "{}:{}",
-            serde_json::to_string(name)?,
-            serde_json::to_string(entry)?
-        ));
-    }
-    let text = format!("{{{}}}", parts.join(","));
-    debug_assert!(text.len() <= header.len());
-    if text.len() <= header.len() {
-        header.fill(b' ');
-        header[..text.len()].copy_from_slice(text.as_bytes());
-    }
-    Ok(())
 }
 
 fn write_atomically(path: &Path, bytes: &[u8]) -> std::io::Result<()> {

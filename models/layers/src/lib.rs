@@ -27,12 +27,14 @@ mod conv;
 pub mod init;
 mod linear;
 mod recorder;
+mod state_file;
 mod store;
 
 pub use batch_norm::BatchNorm2d;
 pub use conv::{Conv2d, conv_bn_act};
 pub use linear::Linear;
 pub use recorder::{ShapeRecorder, TensorInfo};
+pub use state_file::to_safetensors;
 pub use store::{ParameterStore, Role, StoreError};
 
 /// Whether a network learns (batch statistics, running averages move) or predicts (running statistics).

@@ -1,0 +1,11 @@
+//! One file a command: its arguments and one `execute`.
+
+pub mod bench;
+pub mod completions;
+pub mod distill;
+pub mod doctor;
+pub mod eval;
+pub mod man;
+pub mod models;
+pub mod run;
+pub mod train;

@@ -1,0 +1,176 @@
+//! `taper models info NAME`.
+
+use super::list::{ModelRow, grouped};
+use crate::Status;
+use crate::network;
+use crate::output::Output;
+use clap::Args;
+use serde::Serialize;
+use taper::layers::Role;
+use taper::vision::ModelEntry;
+
+/// Describes one model.
+#[derive(Debug, Args)]
+#[command(after_help = "Example: taper models info resnet20 --classes 10")]
+pub struct InfoArgs {
+    /// The model.
+    name: String,
+    /// Number of classes [default: the original's].
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
+    classes: Option<u32>,
+}
+
+#[derive(Debug, Serialize)]
+struct Answer {
+    #[serde(flatten)]
+    model: ModelRow,
+    family: &'static str,
+    tensor_list: Vec<Tensor>,
+    stages: Vec<Stage>,
+    normalisation: Normalisation,
+    known_weights: Vec<Weights>,
+}
+
+#[derive(Debug, Serialize)]
+struct Tensor {
+    name: String,
+    dtype: String,
+    shape: Vec<usize>,
+}
+
+#[derive(Debug, Serialize)]
+struct Stage {
+    channels: usize,
+    stride: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct Normalisation {
+    mean: [f32; 3],
+    std: [f32; 3],
+}
+
+#[derive(Debug, Serialize)]
+struct Weights {
+    file: &'static str,
+    source: &'static str,
+    licence: &'static str,
+    dataset: &'static str,
+    classes: usize,
+    top1: f64,
+    sha256: &'static str,
+}
+
+pub fn execute(args: &InfoArgs, output: &Output) -> anyhow::Result<Status> {
+    let entry = network::entry(&args.name)?;
+    let classes = args
+        .classes
+        .map_or(entry.classes, |classes| classes as usize);
+    let answer = describe(entry, classes)?;
+    output.answer(&answer, || text(&answer))?;
+    Ok(Status::Done)
+}
+
+fn describe(entry: &ModelEntry, classes: usize) -> anyhow::Result<Answer> {
+    let tensors = entry.tensor_list(classes)?;
+    let elements = |shape: &[usize]| shape.iter().product::<usize>();
+    let parameters = tensors
+        .iter()
+        .filter(|tensor| Role::of(&tensor.name) == Role::Parameter)
+        .map(|tensor| elements(&tensor.shape))
+        .sum();
+    // Of all that is counted only the last layer grows with the classes.
+    let head = |classes: usize| -> anyhow::Result<u64> {
+        let tensors = entry.tensor_list(classes)?;
+        let weight = tensors
+            .iter()
+            .find(|tensor| tensor.name == entry.head.weight);
+        Ok(weight.map_or(0, |weight| elements(&weight.shape) as u64))
+    };
+    let macs = entry.macs - head(entry.classes)? + head(classes)?;
+    let known = entry.normalisation(classes);
+    Ok(Answer {
+        model: ModelRow {
+            parameters,
+            tensors: tensors.len(),
+            macs,
+            classes,
+            ..ModelRow::from(entry)
+        },
+        family: entry.family,
+        tensor_list: tensors
+            .into_iter()
+            .map(|tensor| Tensor {
+                name: tensor.name,
+                dtype: tensor.dtype.as_str().to_string(),
+                shape: tensor.shape,
+            })
+            .collect(),
+        stages: entry
+            .stages
+            .iter()
+            .map(|stage| Stage {
+                channels: stage.channels,
+                stride: stage.stride,
+            })
+            .collect(),
+        normalisation: Normalisation {
+            mean: known.mean,
+            std: known.std,
+        },
+        known_weights: entry
+            .weights
+            .iter()
+            .map(|known| Weights {
+                file: known.file,
+                source: known.source,
+                licence: known.licence,
+                dataset: known.dataset,
+                classes: known.classes,
+                top1: known.accuracy,
+                sha256: known.sha256,
+            })
+            .collect(),
+    })
+}
+
+fn text(answer: &Answer) -> String {
+    let model = &answer.model;
+    let [channels, height, width] = model.input;
+    let mut lines = vec![
+        format!("{} ({}, {})", model.name, model.task, answer.family),
+        format!(
+            "input       {channels}×{height}×{width}, mean {:?}, deviation {:?}",
+            answer.normalisation.mean, answer.normalisation.std
+        ),
+        format!("classes     {}", model.classes),
+        format!(
+            "parameters  {} in {} tensors (buffers among them)",
+            grouped(model.parameters as u64),
+            model.tensors
+        ),
+        format!("MACs        {}", grouped(model.macs)),
+    ];
+    for (index, stage) in answer.stages.iter().enumerate() {
+        let Stage { channels, stride } = stage;
+        lines.push(format!(
+            "stage f{index}    {channels}×{}×{}",
+            height / stride,
+            width / stride
+        ));
+    }
+    for known in &answer.known_weights {
+        lines.push(format!(
+            "weights     {} ({}, {} %, {}) from {}",
+            known.file, known.dataset, known.top1, known.licence, known.source
+        ));
+    }
+    lines.push(String::new());
+    for tensor in &answer.tensor_list {
+        lines.push(format!(
+            "{:<44} {:<4} {:?}",
+            tensor.name, tensor.dtype, tensor.shape
+        ));
+    }
+    lines.join("\n")
+}

@@ -1,0 +1,141 @@
+//! `taper run MODEL --weights W --input IN --output OUT [--all]`.
+
+use crate::Status;
+use crate::args::Global;
+use crate::network;
+use crate::output::Output;
+use anyhow::Context;
+use candle_core::{DType, Tensor};
+use clap::Args;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use taper::layers::Mode;
+use taper::vision::Features;
+
+/// The tensor that a classifier reads.
+const INPUT: &str = "input";
+/// Images a pass: bounds the memory, changes no result.
+const CHUNK: usize = 64;
+
+/// Runs a network on a tensor file.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example: taper run resnet20 --weights w.safetensors --input in.safetensors --output out.safetensors --all"
+)]
+pub struct RunArgs {
+    /// The model.
+    model: String,
+    /// Its weights.
+    #[arg(long, value_name = "FILE")]
+    weights: PathBuf,
+    /// A safetensors file with `input`, f32 `[batch, channels, height, width]`, already normalised.
+    #[arg(long, value_name = "FILE")]
+    input: PathBuf,
+    /// The safetensors file to write: `logits` `[batch, classes]`.
+    #[arg(long, value_name = "FILE")]
+    output: PathBuf,
+    /// Write `embedding` and `stages.0`, `stages.1`, … too.
+    #[arg(long)]
+    all: bool,
+    /// Number of classes; the weights tell it, this only checks.
+    #[arg(long, value_name = "K")]
+    classes: Option<usize>,
+}
+
+#[derive(Debug, Serialize)]
+struct Answer {
+    model: &'static str,
+    output: PathBuf,
+    tensors: BTreeMap<String, Vec<usize>>,
+    ignored: Vec<String>,
+}
+
+pub fn execute(args: &RunArgs, global: &Global, output: &Output) -> anyhow::Result<Status> {
+    global.device()?;
+    let entry = network::entry(&args.model)?;
+    let loaded = network::load(entry, &args.weights, args.classes)?;
+    let file = taper::weights::load(&args.input)
+        .with_context(|| format!("--input {}", args.input.display()))?;
+    let Some(input) = file.tensors.get(INPUT) else {
+        let found: Vec<_> = file.tensors.keys().map(String::as_str).collect();
+        anyhow::bail!(
+            "--input {}: no tensor `{INPUT}`; found {}",
+            args.input.display(),
+            if found.is_empty() {
+                "none".into()
+            } else {
+                found.join(", ")
+            }
+        );
+    };
+    let [channels, ..] = entry.input;
+    let fits = input.rank() == 4 && input.dims()[0] > 0 && input.dims()[1] == channels;
+    anyhow::ensure!(
+        fits,
+        "--input {}: `{INPUT}` is {:?}; {} reads [batch, {channels}, height, width] with at least one image",
+        args.input.display(),
+        input.dims(),
+        entry.name
+    );
+    let input = input.to_dtype(DType::F32)?;
+    let tensors = in_chunks(&input, args.all, |images| {
+        loaded.model.forward(images, Mode::Eval)
+    })
+    .with_context(|| format!("{} on {:?}", entry.name, input.dims()))?;
+    taper::weights::save(&args.output, &tensors, &BTreeMap::new())
+        .with_context(|| format!("--output {}", args.output.display()))?;
+    let answer = Answer {
+        model: entry.name,
+        output: args.output.clone(),
+        tensors: tensors
+            .iter()
+            .map(|(name, tensor)| (name.clone(), tensor.dims().to_vec()))
+            .collect(),
+        ignored: loaded.report.ignored,
+    };
+    output.answer(&answer, || match output.quiet {
+        true => answer.output.display().to_string(),
+        false => describe(&answer),
+    })?;
+    Ok(Status::Done)
+}
+
+fn in_chunks(
+    input: &Tensor,
+    all: bool,
+    forward: impl Fn(&Tensor) -> candle_core::Result<Features>,
+) -> candle_core::Result<BTreeMap<String, Tensor>> {
+    let batch = input.dim(0)?;
+    let mut parts: BTreeMap<String, Vec<Tensor>> = BTreeMap::new();
+    for start in (0..batch).step_by(CHUNK) {
+        let images = input.narrow(0, start, CHUNK.min(batch - start))?;
+        let features = forward(&images.contiguous()?)?;
+        let mut push = |name: String, tensor| parts.entry(name).or_default().push(tensor);
+        push("logits".into(), features.logits);
+        if all {
+            push("embedding".into(), features.embedding);
+            for (index, stage) in features.stages.into_iter().enumerate() {
+                push(format!("stages.{index}"), stage);
+            }
+        }
+    }
+    parts
+        .into_iter()
+        .map(|(name, parts)| Ok((name, Tensor::cat(&parts, 0)?)))
+        .collect()
+}
+
+fn describe(answer: &Answer) -> String {
+    let mut lines = vec![format!("{} → {}", answer.model, answer.output.display())];
+    for (name, shape) in &answer.tensors {
+        lines.push(format!("  {name:<12} {shape:?}"));
+    }
+    if !answer.ignored.is_empty() {
+        lines.push(format!(
+            "  not used by the network: {}",
+            answer.ignored.join(", ")
+        ));
+    }
+    lines.join("\n")
+}
