@@ -43,6 +43,11 @@ pub trait Objective {
     fn finished_model(&self, state: BTreeMap<String, Tensor>) -> Result<BTreeMap<String, Tensor>> {
         Ok(state)
     }
+
+    /// What the saved network's file tells besides its tensors, for the header of `model.safetensors`.
+    fn metadata(&self) -> BTreeMap<String, String> {
+        BTreeMap::new()
+    }
 }
 
 /// What one batch costs.

@@ -132,7 +132,7 @@ impl RunDirectory {
         Ok(path)
     }
 
-    /// Writes tensors as a safetensors file of the run, whole or not at all.
+    /// Writes tensors and metadata as a safetensors file of the run, whole or not at all.
     /// The same tensors give the same bytes.
     ///
     /// # Errors
@@ -141,10 +141,9 @@ impl RunDirectory {
         &self,
         name: impl AsRef<Path>,
         tensors: &BTreeMap<String, Tensor>,
+        metadata: &BTreeMap<String, String>,
     ) -> Result<PathBuf> {
-        let tensors = on_cpu(tensors)?;
-        let bytes = safetensors::serialize(&tensors, None)
-            .map_err(|error| TrainError::serialise("the network", error))?;
+        let bytes = taper_layers::to_safetensors(tensors, metadata)?;
         self.write(name, &bytes)
     }
 

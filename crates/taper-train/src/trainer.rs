@@ -268,7 +268,8 @@ impl<'a, O: Objective> Trainer<'a, O> {
     fn finish(mut self) -> Result<Outcome> {
         self.checkpoints.flush()?;
         let model = self.objective.finished_model(self.state.model())?;
-        self.run.write_tensors(MODEL_FILE, &model)?;
+        self.run
+            .write_tensors(MODEL_FILE, &model, &self.objective.metadata())?;
         let path = self.run.file(METRICS_FILE);
         let epochs = read_epochs(&path)?;
         let last = self.state.last_epoch.clone();
