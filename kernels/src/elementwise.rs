@@ -2,6 +2,7 @@
 
 use crate::element::Element;
 use crate::output::{CHUNK, Output, chunk_range};
+use crate::vector::Pass;
 use crate::{threads, vector};
 use std::mem::MaybeUninit;
 
@@ -22,17 +23,22 @@ pub(crate) fn zip<T: Element>(
         let range = chunk_range(length, CHUNK, index);
         // SAFETY: chunks do not overlap.
         let part = unsafe { output.range(range.clone()) };
-        vector::run(zip_part, (&a[range.clone()], &b[range], part, function));
+        vector::run(Zip(&a[range.clone()], &b[range], part, function));
     });
-    // SAFETY: `zip_part` writes every element of every chunk.
+    // SAFETY: `Zip` writes every element of every chunk.
     unsafe { output.finish() }
 }
 
-#[inline(always)]
-fn zip_part<T: Element>(
-    (a, b, output, function): (&[T], &[T], &mut [MaybeUninit<T>], impl Fn(T, T) -> T),
-) {
-    for ((output, &a), &b) in output.iter_mut().zip(a).zip(b) {
-        output.write(function(a, b));
+struct Zip<'a, T, F>(&'a [T], &'a [T], &'a mut [MaybeUninit<T>], F);
+
+impl<T: Element, F: Fn(T, T) -> T> Pass for Zip<'_, T, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self(a, b, output, function) = self;
+        for ((output, &a), &b) in output.iter_mut().zip(a).zip(b) {
+            output.write(function(a, b));
+        }
     }
 }

@@ -1,19 +1,26 @@
 //! Loops compiled for several instruction sets, the best of which is chosen at run time.
 //!
-//! A kernel's loop is a plain function marked `#[inline(always)]`; [`run`] calls it
+//! A loop is a [`Pass`] whose `run` is marked `#[inline(always)]`; [`run`] calls it
 //! from inside a function that enables AVX-512 or AVX2, so the compiler vectorises a
-//! copy for each. No copy fuses a multiplication with an addition and sums run over
-//! [`LANES`] fixed partial sums, so all copies return the same bits.
+//! copy for each. (A function or closure handed over as a value would do the same, but
+//! large ones are not inlined and stay compiled for the baseline.) No copy fuses a
+//! multiplication with an addition and sums run over [`LANES`] fixed partial sums, so
+//! all copies return the same bits.
+
+/// A loop and its operands.
+pub(crate) trait Pass {
+    type Output;
+
+    /// Implementations must be `#[inline(always)]`.
+    fn run(self) -> Self::Output;
+}
 
 /// Partial sums of a vectorised sum: two AVX-512 registers of `f32`.
 pub(crate) const LANES: usize = 32;
 
-/// Calls `body(arguments)`, compiled for the best instruction set of this machine.
-///
-/// `body` must be an `#[inline(always)]` function: a function that is not inlined
-/// into the copies below is compiled for the baseline only.
+/// Runs `pass`, compiled for the best instruction set of this machine.
 #[inline]
-pub(crate) fn run<A, R>(body: impl Fn(A) -> R, arguments: A) -> R {
+pub(crate) fn run<P: Pass>(pass: P) -> P::Output {
     #[cfg(target_arch = "x86_64")]
     {
         if is_x86_feature_detected!("avx512f")
@@ -21,26 +28,26 @@ pub(crate) fn run<A, R>(body: impl Fn(A) -> R, arguments: A) -> R {
             && is_x86_feature_detected!("fma")
         {
             // SAFETY: the features it enables were just found on this machine.
-            return unsafe { run_avx512(body, arguments) };
+            return unsafe { run_avx512(pass) };
         }
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
             // SAFETY: the features it enables were just found on this machine.
-            return unsafe { run_avx2(body, arguments) };
+            return unsafe { run_avx2(pass) };
         }
     }
-    body(arguments)
+    pass.run()
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512vl,fma")]
-fn run_avx512<A, R>(body: impl Fn(A) -> R, arguments: A) -> R {
-    body(arguments)
+fn run_avx512<P: Pass>(pass: P) -> P::Output {
+    pass.run()
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-fn run_avx2<A, R>(body: impl Fn(A) -> R, arguments: A) -> R {
-    body(arguments)
+fn run_avx2<P: Pass>(pass: P) -> P::Output {
+    pass.run()
 }
 
 /// The sum of the partial sums, in a fixed tree.

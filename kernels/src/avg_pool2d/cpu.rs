@@ -3,7 +3,7 @@
 use super::{Part, Planes};
 use crate::element::Element;
 use crate::output::{CHUNK, Output, chunk_range, fill};
-use crate::vector::{LANES, total};
+use crate::vector::{LANES, Pass, total};
 use crate::{threads, vector};
 use std::mem::MaybeUninit;
 
@@ -20,19 +20,16 @@ pub(super) fn window_means<T: Element>(x: &[T], planes: &Planes) -> Vec<T> {
         for plane in tasks {
             // SAFETY: planes do not overlap.
             let part = unsafe { output.range(plane * outputs..(plane + 1) * outputs) };
-            vector::run(
-                plane_means::<T>,
-                (
-                    &x[plane * size..(plane + 1) * size],
-                    planes,
-                    &divisors[..],
-                    &mut sums[..],
-                    part,
-                ),
-            );
+            vector::run(PlaneMeans {
+                x: &x[plane * size..(plane + 1) * size],
+                planes,
+                divisors: &divisors,
+                sums: &mut sums,
+                output: part,
+            });
         }
     });
-    // SAFETY: `plane_means` writes every output of every plane.
+    // SAFETY: `PlaneMeans` writes every output of every plane.
     unsafe { output.finish() }
 }
 
@@ -49,19 +46,16 @@ pub(super) fn window_means_backward<T: Element>(gradient: &[T], planes: &Planes)
         for plane in tasks {
             // SAFETY: planes do not overlap.
             let part = unsafe { dx.range(plane * size..(plane + 1) * size) };
-            vector::run(
-                plane_backward::<T>,
-                (
-                    &gradient[plane * outputs..(plane + 1) * outputs],
-                    planes,
-                    &divisors[..],
-                    &mut line[..],
-                    part,
-                ),
-            );
+            vector::run(PlaneBackward {
+                gradient: &gradient[plane * outputs..(plane + 1) * outputs],
+                planes,
+                divisors: &divisors,
+                line: &mut line,
+                dx: part,
+            });
         }
     });
-    // SAFETY: `plane_backward` writes every element of every plane.
+    // SAFETY: `PlaneBackward` writes every element of every plane.
     unsafe { dx.finish() }
 }
 
@@ -87,74 +81,98 @@ fn for_each_task(planes: &Planes, body: impl Fn(std::ops::Range<usize>) + Sync) 
     });
 }
 
-type PlaneMeans<'a, T> = (
-    &'a [T],
-    &'a Planes,
-    &'a [T],
-    &'a mut [T],
-    &'a mut [MaybeUninit<T>],
-);
+struct PlaneMeans<'a, T> {
+    x: &'a [T],
+    planes: &'a Planes,
+    divisors: &'a [T],
+    /// Room for the sums down each column.
+    sums: &'a mut [T],
+    output: &'a mut [MaybeUninit<T>],
+}
 
-#[inline(always)]
-fn plane_means<T: Element>((x, planes, divisors, sums, output): PlaneMeans<'_, T>) {
-    let columns = planes.columns.len();
-    for (row, part) in planes.rows.iter().enumerate() {
-        let mut lines = x[part.inside.start * planes.width..part.inside.end * planes.width]
-            .chunks_exact(planes.width);
-        if let Some(first) = lines.next() {
-            sums.copy_from_slice(first);
-        }
-        for line in lines {
-            for (sum, &value) in sums.iter_mut().zip(line) {
-                *sum += value;
+impl<T: Element> Pass for PlaneMeans<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self {
+            x,
+            planes,
+            divisors,
+            sums,
+            output,
+        } = self;
+        let columns = planes.columns.len();
+        for (row, part) in planes.rows.iter().enumerate() {
+            let mut lines = x[part.inside.start * planes.width..part.inside.end * planes.width]
+                .chunks_exact(planes.width);
+            if let Some(first) = lines.next() {
+                sums.copy_from_slice(first);
             }
-        }
-        let range = row * columns..(row + 1) * columns;
-        for ((output, column), &divisor) in output[range.clone()]
-            .iter_mut()
-            .zip(&planes.columns)
-            .zip(&divisors[range])
-        {
-            let mut sum = T::from_f64(0.0);
-            for &value in &sums[column.inside.clone()] {
-                sum += value;
+            for line in lines {
+                for (sum, &value) in sums.iter_mut().zip(line) {
+                    *sum += value;
+                }
             }
-            output.write(sum / divisor);
+            let range = row * columns..(row + 1) * columns;
+            for ((output, column), &divisor) in output[range.clone()]
+                .iter_mut()
+                .zip(&planes.columns)
+                .zip(&divisors[range])
+            {
+                let mut sum = T::from_f64(0.0);
+                for &value in &sums[column.inside.clone()] {
+                    sum += value;
+                }
+                output.write(sum / divisor);
+            }
         }
     }
 }
 
-type PlaneBackward<'a, T> = (
-    &'a [T],
-    &'a Planes,
-    &'a [T],
-    &'a mut [T],
-    &'a mut [MaybeUninit<T>],
-);
+struct PlaneBackward<'a, T> {
+    gradient: &'a [T],
+    planes: &'a Planes,
+    divisors: &'a [T],
+    /// Room for one row of the gradient.
+    line: &'a mut [T],
+    dx: &'a mut [MaybeUninit<T>],
+}
 
-#[inline(always)]
-fn plane_backward<T: Element>((gradient, planes, divisors, line, dx): PlaneBackward<'_, T>) {
-    let zero = T::from_f64(0.0);
-    let columns = planes.columns.len();
-    let dx = fill(dx, zero);
-    for (row, part) in planes.rows.iter().enumerate() {
-        line.fill(zero);
-        let range = row * columns..(row + 1) * columns;
-        for ((&gradient, column), &divisor) in gradient[range.clone()]
-            .iter()
-            .zip(&planes.columns)
-            .zip(&divisors[range])
-        {
-            let share = gradient / divisor;
-            for value in &mut line[column.inside.clone()] {
-                *value += share;
+impl<T: Element> Pass for PlaneBackward<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self {
+            gradient,
+            planes,
+            divisors,
+            line,
+            dx,
+        } = self;
+        let zero = T::from_f64(0.0);
+        let columns = planes.columns.len();
+        let dx = fill(dx, zero);
+        for (row, part) in planes.rows.iter().enumerate() {
+            line.fill(zero);
+            let range = row * columns..(row + 1) * columns;
+            for ((&gradient, column), &divisor) in gradient[range.clone()]
+                .iter()
+                .zip(&planes.columns)
+                .zip(&divisors[range])
+            {
+                let share = gradient / divisor;
+                for value in &mut line[column.inside.clone()] {
+                    *value += share;
+                }
             }
-        }
-        for target in dx[part.inside.start * planes.width..part.inside.end * planes.width]
-            .chunks_exact_mut(planes.width)
-        {
-            for (target, &value) in target.iter_mut().zip(&*line) {
-                *target += value;
+            for target in dx[part.inside.start * planes.width..part.inside.end * planes.width]
+                .chunks_exact_mut(planes.width)
+            {
+                for (target, &value) in target.iter_mut().zip(&*line) {
+                    *target += value;
+                }
             }
         }
     }
@@ -169,30 +187,42 @@ pub(super) fn global_means<T: Element>(x: &[T], plane: usize) -> Vec<T> {
         let range = chunk_range(count, a_task, task);
         // SAFETY: tasks have ranges of their own.
         let part = unsafe { output.range(range.clone()) };
-        vector::run(
-            means::<T>,
-            (&x[range.start * plane..range.end * plane], plane, part),
-        );
+        vector::run(Means {
+            x: &x[range.start * plane..range.end * plane],
+            plane,
+            output: part,
+        });
     });
-    // SAFETY: `means` writes every element.
+    // SAFETY: `Means` writes every element.
     unsafe { output.finish() }
 }
 
-#[inline(always)]
-fn means<T: Element>((x, plane, output): (&[T], usize, &mut [MaybeUninit<T>])) {
-    let zero = T::from_f64(0.0);
-    for (output, values) in output.iter_mut().zip(x.chunks_exact(plane)) {
-        let (blocks, rest) = values.as_chunks::<LANES>();
-        let mut sums = [zero; LANES];
-        for block in blocks {
-            for lane in 0..LANES {
-                sums[lane] += block[lane];
+struct Means<'a, T> {
+    x: &'a [T],
+    plane: usize,
+    output: &'a mut [MaybeUninit<T>],
+}
+
+impl<T: Element> Pass for Means<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self { x, plane, output } = self;
+        let zero = T::from_f64(0.0);
+        for (output, values) in output.iter_mut().zip(x.chunks_exact(plane)) {
+            let (blocks, rest) = values.as_chunks::<LANES>();
+            let mut sums = [zero; LANES];
+            for block in blocks {
+                for lane in 0..LANES {
+                    sums[lane] += block[lane];
+                }
             }
+            for (sum, &value) in sums.iter_mut().zip(rest) {
+                *sum += value;
+            }
+            output.write(T::from_f64(total(sums).to_f64() / plane as f64));
         }
-        for (sum, &value) in sums.iter_mut().zip(rest) {
-            *sum += value;
-        }
-        output.write(T::from_f64(total(sums).to_f64() / plane as f64));
     }
 }
 

@@ -1,13 +1,11 @@
 //! The passes over memory: moments, the normalised output, and the gradients.
 
 use super::grid::Grid;
-use super::sums::{
-    GradientSums, Moments, block_gradient_sums, block_moments, segment_gradient_sums,
-    segment_moments,
-};
+use super::sums::{BlockMoments, BlockSums, GradientSums, Moments, SegmentMoments, SegmentSums};
 use crate::activation::Activation;
 use crate::element::{Element, masked, positive};
 use crate::output::{Output, chunk_range};
+use crate::vector::Pass;
 use crate::{threads, vector};
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -24,8 +22,8 @@ pub(super) struct Channels<'a, T> {
 pub(super) fn moments<T: Element>(x: &[T], grid: &Grid) -> (Vec<f64>, Vec<f64>) {
     let partial = partial_sums(
         grid,
-        |segment, _| vector::run(segment_moments::<T>, &x[segment]),
-        |block| vector::run(block_moments::<T>, (x, grid, &grid.block(block))),
+        |segment, _| vector::run(SegmentMoments(&x[segment])),
+        |block| vector::run(BlockMoments(x, grid, &grid.block(block))),
     );
     let moments = over_groups(grid, &partial, Moments::default(), Moments::and);
     (
@@ -122,16 +120,14 @@ pub(super) fn forward<T: Element>(
             &scale[parameters.clone()],
             &offset[parameters],
         ];
-        match activation {
-            Activation::None => vector::run(
-                forward_segment::<T, false>,
-                (&x[elements], residual, parameters, part),
-            ),
-            Activation::Relu => vector::run(
-                forward_segment::<T, true>,
-                (&x[elements], residual, parameters, part),
-            ),
-        }
+        let segment = ForwardSegment {
+            x: &x[elements],
+            residual,
+            parameters,
+            output: part,
+            activation,
+        };
+        vector::run(segment);
     };
     for_each_segment(grid, each_segment);
     // SAFETY: the segments cover the tensor, and each is written as a whole.
@@ -147,48 +143,68 @@ fn for_each_segment(grid: &Grid, body: impl Fn(Range<usize>, Range<usize>) + Syn
     });
 }
 
-type ForwardSegment<'a, T> = (
-    &'a [T],
-    Option<&'a [T]>,
-    [&'a [T]; 3],
-    &'a mut [MaybeUninit<T>],
-);
+struct ForwardSegment<'a, T> {
+    x: &'a [T],
+    residual: Option<&'a [T]>,
+    /// Shift, scale and offset: one for the segment, or one an element.
+    parameters: [&'a [T]; 3],
+    output: &'a mut [MaybeUninit<T>],
+    activation: Activation,
+}
 
-#[inline(always)]
-fn forward_segment<T: Element, const RELU: bool>(
-    (x, residual, [shift, scale, offset], output): ForwardSegment<'_, T>,
-) {
-    let act = |value: T| if RELU { positive(value) } else { value };
-    match (residual, shift.len() == 1) {
-        (None, true) => {
-            let (shift, scale, offset) = (shift[0], scale[0], offset[0]);
-            for (output, &x) in output.iter_mut().zip(x) {
-                output.write(act((x - shift) * scale + offset));
-            }
+impl<T: Element> Pass for ForwardSegment<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        match self.activation {
+            Activation::None => self.write(|value| value),
+            Activation::Relu => self.write(positive),
         }
-        (Some(residual), true) => {
-            let (shift, scale, offset) = (shift[0], scale[0], offset[0]);
-            for ((output, &x), &residual) in output.iter_mut().zip(x).zip(residual) {
-                output.write(act((x - shift) * scale + offset + residual));
+    }
+}
+
+impl<T: Element> ForwardSegment<'_, T> {
+    #[inline(always)]
+    fn write(self, act: impl Fn(T) -> T) {
+        let Self {
+            x,
+            residual,
+            parameters: [shift, scale, offset],
+            output,
+            ..
+        } = self;
+        match (residual, shift.len() == 1) {
+            (None, true) => {
+                let (shift, scale, offset) = (shift[0], scale[0], offset[0]);
+                for (output, &x) in output.iter_mut().zip(x) {
+                    output.write(act((x - shift) * scale + offset));
+                }
             }
-        }
-        (None, false) => {
-            for ((((output, &x), &shift), &scale), &offset) in
-                output.iter_mut().zip(x).zip(shift).zip(scale).zip(offset)
-            {
-                output.write(act((x - shift) * scale + offset));
+            (Some(residual), true) => {
+                let (shift, scale, offset) = (shift[0], scale[0], offset[0]);
+                for ((output, &x), &residual) in output.iter_mut().zip(x).zip(residual) {
+                    output.write(act((x - shift) * scale + offset + residual));
+                }
             }
-        }
-        (Some(residual), false) => {
-            for (((((output, &x), &residual), &shift), &scale), &offset) in output
-                .iter_mut()
-                .zip(x)
-                .zip(residual)
-                .zip(shift)
-                .zip(scale)
-                .zip(offset)
-            {
-                output.write(act((x - shift) * scale + offset + residual));
+            (None, false) => {
+                for ((((output, &x), &shift), &scale), &offset) in
+                    output.iter_mut().zip(x).zip(shift).zip(scale).zip(offset)
+                {
+                    output.write(act((x - shift) * scale + offset));
+                }
+            }
+            (Some(residual), false) => {
+                for (((((output, &x), &residual), &shift), &scale), &offset) in output
+                    .iter_mut()
+                    .zip(x)
+                    .zip(residual)
+                    .zip(shift)
+                    .zip(scale)
+                    .zip(offset)
+                {
+                    output.write(act((x - shift) * scale + offset + residual));
+                }
             }
         }
     }
@@ -248,17 +264,23 @@ impl<T: Element> Backward<'_, T> {
             |elements, channel| {
                 let output = self.output.map(|output| &output[elements.clone()]);
                 let (x, gradient) = (&self.x[elements.clone()], &self.gradient[elements]);
-                vector::run(
-                    segment_gradient_sums::<T>,
-                    (x, gradient, output, shift[channel]),
-                )
+                vector::run(SegmentSums {
+                    x,
+                    gradient,
+                    output,
+                    shift: shift[channel],
+                })
             },
             |block| {
                 let block = grid.block(block);
-                vector::run(
-                    block_gradient_sums::<T>,
-                    (self.x, self.gradient, self.output, &shift[..], grid, &block),
-                )
+                vector::run(BlockSums {
+                    x: self.x,
+                    gradient: self.gradient,
+                    output: self.output,
+                    shift: &shift,
+                    grid,
+                    block: &block,
+                })
             },
         );
         let add = |a: GradientSums, b: GradientSums| GradientSums {
@@ -312,13 +334,15 @@ impl<T: Element> Backward<'_, T> {
                     )
                 };
                 let segment = BackwardSegment {
+                    dx,
+                    masked,
                     x: &self.x[elements.clone()],
                     gradient: &self.gradient[elements.clone()],
                     output: self.output.map(|output| &output[elements]),
                     coefficients: [&shift, &p, &q, &r].map(|values| &values[parameters.clone()]),
                     of_batch: self.of_batch,
                 };
-                vector::run(backward_segment::<T>, (segment, dx, masked));
+                vector::run(segment);
             });
         }
         // SAFETY: the segments cover the tensor, and each is written as a whole.
@@ -335,27 +359,31 @@ struct BackwardSegment<'a, T> {
     x: &'a [T],
     gradient: &'a [T],
     output: Option<&'a [T]>,
+    /// Shift, p, q and r: one for the segment, or one an element.
     coefficients: [&'a [T]; 4],
     of_batch: bool,
+    /// Where dx and g′ are to be written, if they are wanted.
+    dx: Option<&'a mut [MaybeUninit<T>]>,
+    masked: Option<&'a mut [MaybeUninit<T>]>,
 }
 
-type Written<'a, T> = Option<&'a mut [MaybeUninit<T>]>;
+impl<T: Element> Pass for BackwardSegment<'_, T> {
+    type Output = ();
 
-#[inline(always)]
-fn backward_segment<T: Element>(
-    (segment, dx, masked_gradient): (BackwardSegment<'_, T>, Written<'_, T>, Written<'_, T>),
-) {
-    if let Some(dx) = dx {
-        match segment.output {
-            Some(output) => write_dx::<T, true>(&segment, output, dx),
-            None => write_dx::<T, false>(&segment, segment.gradient, dx),
+    #[inline(always)]
+    fn run(mut self) {
+        if let Some(dx) = self.dx.take() {
+            match self.output {
+                Some(output) => write_dx::<T, true>(&self, output, dx),
+                None => write_dx::<T, false>(&self, self.gradient, dx),
+            }
         }
-    }
-    // A second loop over what the first left in the nearest cache.
-    if let (Some(written), Some(output)) = (masked_gradient, segment.output) {
-        for ((written, &output), &gradient) in written.iter_mut().zip(output).zip(segment.gradient)
-        {
-            written.write(masked(output, gradient));
+        // A second loop over what the first left in the nearest cache.
+        if let (Some(written), Some(output)) = (self.masked, self.output) {
+            for ((written, &output), &gradient) in written.iter_mut().zip(output).zip(self.gradient)
+            {
+                written.write(masked(output, gradient));
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::grid::{Block, Grid};
 use crate::element::{Element, masked};
-use crate::vector::{LANES, total};
+use crate::vector::{LANES, Pass, total};
 
 /// Count, mean and sum of squared deviations from it.
 #[derive(Clone, Copy, Default)]
@@ -51,92 +51,110 @@ fn not_negative(value: f64) -> f64 {
 }
 
 /// The moments of a segment: its mean first, then deviations from that.
-#[inline(always)]
-pub(super) fn segment_moments<T: Element>(x: &[T]) -> Moments {
-    let zero = T::from_f64(0.0);
-    let (blocks, rest) = x.as_chunks::<LANES>();
-    let mut sums = [zero; LANES];
-    for block in blocks {
-        for lane in 0..LANES {
-            sums[lane] += block[lane];
+pub(super) struct SegmentMoments<'a, T>(pub(super) &'a [T]);
+
+impl<T: Element> Pass for SegmentMoments<'_, T> {
+    type Output = Moments;
+
+    #[inline(always)]
+    fn run(self) -> Moments {
+        let Self(x) = self;
+        let zero = T::from_f64(0.0);
+        let (blocks, rest) = x.as_chunks::<LANES>();
+        let mut sums = [zero; LANES];
+        for block in blocks {
+            for lane in 0..LANES {
+                sums[lane] += block[lane];
+            }
         }
-    }
-    for (lane, &value) in rest.iter().enumerate() {
-        sums[lane] += value;
-    }
-    let centre = T::from_f64(total(sums).to_f64() / x.len() as f64);
-    let (mut deviations, mut squares) = ([zero; LANES], [zero; LANES]);
-    for block in blocks {
-        for lane in 0..LANES {
-            let deviation = block[lane] - centre;
+        for (lane, &value) in rest.iter().enumerate() {
+            sums[lane] += value;
+        }
+        let centre = T::from_f64(total(sums).to_f64() / x.len() as f64);
+        let (mut deviations, mut squares) = ([zero; LANES], [zero; LANES]);
+        for block in blocks {
+            for lane in 0..LANES {
+                let deviation = block[lane] - centre;
+                deviations[lane] += deviation;
+                squares[lane] += deviation * deviation;
+            }
+        }
+        for (lane, &value) in rest.iter().enumerate() {
+            let deviation = value - centre;
             deviations[lane] += deviation;
             squares[lane] += deviation * deviation;
         }
+        Moments::centred(
+            x.len(),
+            centre.to_f64(),
+            total(deviations).to_f64(),
+            total(squares).to_f64(),
+        )
     }
-    for (lane, &value) in rest.iter().enumerate() {
-        let deviation = value - centre;
-        deviations[lane] += deviation;
-        squares[lane] += deviation * deviation;
-    }
-    Moments::centred(
-        x.len(),
-        centre.to_f64(),
-        total(deviations).to_f64(),
-        total(squares).to_f64(),
-    )
 }
 
 /// The moments of each channel of a block.
-#[inline(always)]
-pub(super) fn block_moments<T: Element>((x, grid, block): (&[T], &Grid, &Block)) -> Vec<Moments> {
-    let zero = T::from_f64(0.0);
-    let width = block.channels.len() * grid.plane;
-    let mut sums = vec![zero; width];
-    for image in block.images.clone() {
-        for (sum, &value) in sums
-            .iter_mut()
-            .zip(&x[grid.row_part(image, &block.channels)])
-        {
-            *sum += value;
+pub(super) struct BlockMoments<'a, T>(
+    pub(super) &'a [T],
+    pub(super) &'a Grid,
+    pub(super) &'a Block,
+);
+
+impl<T: Element> Pass for BlockMoments<'_, T> {
+    type Output = Vec<Moments>;
+
+    #[inline(always)]
+    fn run(self) -> Vec<Moments> {
+        let Self(x, grid, block) = self;
+        let zero = T::from_f64(0.0);
+        let width = block.channels.len() * grid.plane;
+        let mut sums = vec![zero; width];
+        for image in block.images.clone() {
+            for (sum, &value) in sums
+                .iter_mut()
+                .zip(&x[grid.row_part(image, &block.channels)])
+            {
+                *sum += value;
+            }
         }
-    }
-    let count = block.images.len() * grid.plane;
-    let mut centres = sums;
-    for centres in centres.chunks_exact_mut(grid.plane.max(1)) {
-        let sum: f64 = centres.iter().map(|sum| sum.to_f64()).sum();
-        centres.fill(T::from_f64(sum / count as f64));
-    }
-    let (mut deviations, mut squares) = (vec![zero; width], vec![zero; width]);
-    for image in block.images.clone() {
-        let values = &x[grid.row_part(image, &block.channels)];
-        for (((deviations, squares), &centre), &value) in deviations
-            .iter_mut()
-            .zip(&mut squares)
-            .zip(&centres)
-            .zip(values)
-        {
-            let deviation = value - centre;
-            *deviations += deviation;
-            *squares += deviation * deviation;
+        let count = block.images.len() * grid.plane;
+        let mut centres = sums;
+        for centres in centres.chunks_exact_mut(grid.plane.max(1)) {
+            let sum: f64 = centres.iter().map(|sum| sum.to_f64()).sum();
+            centres.fill(T::from_f64(sum / count as f64));
         }
+        let (mut deviations, mut squares) = (vec![zero; width], vec![zero; width]);
+        for image in block.images.clone() {
+            let values = &x[grid.row_part(image, &block.channels)];
+            for (((deviations, squares), &centre), &value) in deviations
+                .iter_mut()
+                .zip(&mut squares)
+                .zip(&centres)
+                .zip(values)
+            {
+                let deviation = value - centre;
+                *deviations += deviation;
+                *squares += deviation * deviation;
+            }
+        }
+        (0..block.channels.len())
+            .map(|channel| {
+                let part = channel * grid.plane..(channel + 1) * grid.plane;
+                let sum = |values: &[T]| {
+                    values[part.clone()]
+                        .iter()
+                        .map(|value| value.to_f64())
+                        .sum::<f64>()
+                };
+                Moments::centred(
+                    count,
+                    centres[part.start].to_f64(),
+                    sum(&deviations),
+                    sum(&squares),
+                )
+            })
+            .collect()
     }
-    (0..block.channels.len())
-        .map(|channel| {
-            let part = channel * grid.plane..(channel + 1) * grid.plane;
-            let sum = |values: &[T]| {
-                values[part.clone()]
-                    .iter()
-                    .map(|value| value.to_f64())
-                    .sum::<f64>()
-            };
-            Moments::centred(
-                count,
-                centres[part.start].to_f64(),
-                sum(&deviations),
-                sum(&squares),
-            )
-        })
-        .collect()
 }
 
 /// Sums of g′ and of g′ · (x − shift), where g′ is the gradient behind the activation.
@@ -147,13 +165,28 @@ pub(super) struct GradientSums {
 }
 
 /// The sums of a segment.
-#[inline(always)]
-pub(super) fn segment_gradient_sums<T: Element>(
-    (x, gradient, output, shift): (&[T], &[T], Option<&[T]>, T),
-) -> GradientSums {
-    match output {
-        Some(output) => segment_sums::<T, true>(x, gradient, output, shift),
-        None => segment_sums::<T, false>(x, gradient, gradient, shift),
+pub(super) struct SegmentSums<'a, T> {
+    pub(super) x: &'a [T],
+    pub(super) gradient: &'a [T],
+    pub(super) output: Option<&'a [T]>,
+    pub(super) shift: T,
+}
+
+impl<T: Element> Pass for SegmentSums<'_, T> {
+    type Output = GradientSums;
+
+    #[inline(always)]
+    fn run(self) -> GradientSums {
+        let Self {
+            x,
+            gradient,
+            output,
+            shift,
+        } = self;
+        match output {
+            Some(output) => segment_sums::<T, true>(x, gradient, output, shift),
+            None => segment_sums::<T, false>(x, gradient, gradient, shift),
+        }
     }
 }
 
@@ -202,48 +235,58 @@ fn segment_sums<T: Element, const MASKED: bool>(
     }
 }
 
-type BlockOperands<'a, T> = (
-    &'a [T],
-    &'a [T],
-    Option<&'a [T]>,
-    &'a [T],
-    &'a Grid,
-    &'a Block,
-);
-
 /// The sums of each channel of a block; `shift` has one value a row element.
-#[inline(always)]
-pub(super) fn block_gradient_sums<T: Element>(
-    (x, gradient, output, shift, grid, block): BlockOperands<'_, T>,
-) -> Vec<GradientSums> {
-    let zero = T::from_f64(0.0);
-    let shift = &shift[grid.row_part(0, &block.channels)];
-    let (mut sums, mut products) = (vec![zero; shift.len()], vec![zero; shift.len()]);
-    for image in block.images.clone() {
-        let part = grid.row_part(image, &block.channels);
-        let (x, gradient) = (&x[part.clone()], &gradient[part.clone()]);
-        match output {
-            Some(output) => {
-                add_row::<T, true>(x, gradient, &output[part], shift, &mut sums, &mut products)
+pub(super) struct BlockSums<'a, T> {
+    pub(super) x: &'a [T],
+    pub(super) gradient: &'a [T],
+    pub(super) output: Option<&'a [T]>,
+    pub(super) shift: &'a [T],
+    pub(super) grid: &'a Grid,
+    pub(super) block: &'a Block,
+}
+
+impl<T: Element> Pass for BlockSums<'_, T> {
+    type Output = Vec<GradientSums>;
+
+    #[inline(always)]
+    fn run(self) -> Vec<GradientSums> {
+        let Self {
+            x,
+            gradient,
+            output,
+            shift,
+            grid,
+            block,
+        } = self;
+        let zero = T::from_f64(0.0);
+        let shift = &shift[grid.row_part(0, &block.channels)];
+        let (mut sums, mut products) = (vec![zero; shift.len()], vec![zero; shift.len()]);
+        for image in block.images.clone() {
+            let part = grid.row_part(image, &block.channels);
+            let (x, gradient) = (&x[part.clone()], &gradient[part.clone()]);
+            match output {
+                Some(output) => {
+                    add_row::<T, true>(x, gradient, &output[part], shift, &mut sums, &mut products)
+                }
+                None => add_row::<T, false>(x, gradient, gradient, shift, &mut sums, &mut products),
             }
-            None => add_row::<T, false>(x, gradient, gradient, shift, &mut sums, &mut products),
         }
+        (0..block.channels.len())
+            .map(|channel| {
+                let part = channel * grid.plane..(channel + 1) * grid.plane;
+                let sum = |values: &[T]| {
+                    values[part.clone()]
+                        .iter()
+                        .map(|value| value.to_f64())
+                        .sum::<f64>()
+                };
+                GradientSums {
+                    gradient: sum(&sums),
+                    product: sum(&products),
+                }
+            })
+            .collect()
     }
-    (0..block.channels.len())
-        .map(|channel| {
-            let part = channel * grid.plane..(channel + 1) * grid.plane;
-            let sum = |values: &[T]| {
-                values[part.clone()]
-                    .iter()
-                    .map(|value| value.to_f64())
-                    .sum::<f64>()
-            };
-            GradientSums {
-                gradient: sum(&sums),
-                product: sum(&products),
-            }
-        })
-        .collect()
 }
 
 #[inline(always)]

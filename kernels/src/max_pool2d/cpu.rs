@@ -3,8 +3,12 @@
 use super::Planes;
 use crate::element::Element;
 use crate::output::{CHUNK, Output, chunk_range, fill};
+use crate::vector::Pass;
 use crate::{threads, vector};
 use std::mem::MaybeUninit;
+
+/// Rows of fewer outputs are not worth vectors.
+const NARROW: usize = 8;
 
 /// The maxima.
 pub(super) fn forward<T: Element>(x: &[T], planes: &Planes) -> Vec<T> {
@@ -13,12 +17,14 @@ pub(super) fn forward<T: Element>(x: &[T], planes: &Planes) -> Vec<T> {
     for_each_plane(planes, |plane| {
         // SAFETY: planes do not overlap.
         let part = unsafe { output.range(plane * outputs..(plane + 1) * outputs) };
-        vector::run(
-            plane_maxima::<T, false>,
-            (plane_of(x, plane, planes), planes, part, &mut []),
-        );
+        vector::run(PlaneMaxima::<T, false> {
+            x: plane_of(x, plane, planes),
+            planes,
+            output: part,
+            positions: &mut [],
+        });
     });
-    // SAFETY: `plane_maxima` writes every output of every plane.
+    // SAFETY: `PlaneMaxima` writes every output of every plane.
     unsafe { output.finish() }
 }
 
@@ -31,12 +37,14 @@ pub(super) fn forward_with_positions<T: Element>(x: &[T], planes: &Planes) -> (V
         let range = plane * outputs..(plane + 1) * outputs;
         // SAFETY: planes do not overlap.
         let (part, positions) = unsafe { (output.range(range.clone()), positions.range(range)) };
-        vector::run(
-            plane_maxima::<T, true>,
-            (plane_of(x, plane, planes), planes, part, positions),
-        );
+        vector::run(PlaneMaxima::<T, true> {
+            x: plane_of(x, plane, planes),
+            planes,
+            output: part,
+            positions,
+        });
     });
-    // SAFETY: `plane_maxima` writes every output and position of every plane.
+    // SAFETY: `PlaneMaxima` writes every output and position of every plane.
     unsafe { (output.finish(), positions.finish()) }
 }
 
@@ -70,21 +78,72 @@ fn plane_of<'a, T>(x: &'a [T], plane: usize, planes: &Planes) -> &'a [T] {
     &x[plane * size..(plane + 1) * size]
 }
 
-type PlaneMaxima<'a, T> = (
-    &'a [T],
-    &'a Planes,
-    &'a mut [MaybeUninit<T>],
-    &'a mut [MaybeUninit<u32>],
-);
+struct PlaneMaxima<'a, T, const POSITIONS: bool> {
+    x: &'a [T],
+    planes: &'a Planes,
+    output: &'a mut [MaybeUninit<T>],
+    /// Empty unless they are wanted.
+    positions: &'a mut [MaybeUninit<u32>],
+}
 
+impl<T: Element, const POSITIONS: bool> Pass for PlaneMaxima<'_, T, POSITIONS> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self {
+            x,
+            planes,
+            output,
+            positions,
+        } = self;
+        match planes.columns.stride {
+            _ if planes.columns.len() < NARROW => {
+                plane_maxima_narrow::<T, POSITIONS>(x, planes, output, positions)
+            }
+            1 => plane_maxima_strided::<T, POSITIONS, 1>(x, planes, output, positions),
+            2 => plane_maxima_strided::<T, POSITIONS, 2>(x, planes, output, positions),
+            _ => plane_maxima_strided::<T, POSITIONS, 0>(x, planes, output, positions),
+        }
+    }
+}
+
+/// Window by window, where rows are too short for vectors.
 #[inline(always)]
-fn plane_maxima<T: Element, const POSITIONS: bool>(
-    (x, planes, output, positions): PlaneMaxima<'_, T>,
+fn plane_maxima_narrow<T: Element, const POSITIONS: bool>(
+    x: &[T],
+    planes: &Planes,
+    output: &mut [MaybeUninit<T>],
+    positions: &mut [MaybeUninit<u32>],
 ) {
-    match planes.columns.stride {
-        1 => plane_maxima_strided::<T, POSITIONS, 1>(x, planes, output, positions),
-        2 => plane_maxima_strided::<T, POSITIONS, 2>(x, planes, output, positions),
-        _ => plane_maxima_strided::<T, POSITIONS, 0>(x, planes, output, positions),
+    let (width, columns) = (planes.width, planes.columns.len());
+    for (row, rows) in planes.rows.windows.iter().enumerate() {
+        for (column, inside) in planes
+            .columns
+            .windows
+            .iter()
+            .map(|window| &window.inside)
+            .enumerate()
+        {
+            let first = rows.inside.start * width + inside.start;
+            let (mut best, mut found) = (x[first], first);
+            for y in rows.inside.clone() {
+                for (at, &value) in x[y * width..][inside.clone()].iter().enumerate() {
+                    #[allow(clippy::eq_op)]
+                    let larger = value > best || value != value;
+                    best = if larger { value } else { best };
+                    found = if larger {
+                        y * width + inside.start + at
+                    } else {
+                        found
+                    };
+                }
+            }
+            output[row * columns + column].write(best);
+            if POSITIONS {
+                positions[row * columns + column].write(found as u32);
+            }
+        }
     }
 }
 

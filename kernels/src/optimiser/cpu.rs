@@ -3,7 +3,7 @@
 use super::{AdamWHyper, SgdHyper};
 use crate::element::Element;
 use crate::output::{CHUNK, chunk_range, collect, for_each_chunk};
-use crate::vector;
+use crate::vector::{self, Pass};
 
 /// `p ← p − lr · step`, see [`super::sgd_step`].
 pub(super) fn sgd<T: Element>(
@@ -27,49 +27,80 @@ pub(super) fn sgd<T: Element>(
         .collect();
     for_each_chunk(&mut parts, 1, |index, parts| {
         for (param, velocity) in parts {
-            let part = (
-                &mut **param,
-                &grad[chunk_range(length, CHUNK, index)],
-                &mut **velocity,
-            );
-            let numbers = [lr, momentum, taken, decay];
-            match (hyper.momentum != 0.0, first, hyper.nesterov) {
-                (false, ..) => vector::run(sgd_plain, (part.0, part.1, lr, decay)),
-                (true, true, false) => vector::run(sgd_part::<T, true, false>, (part, numbers)),
-                (true, true, true) => vector::run(sgd_part::<T, true, true>, (part, numbers)),
-                (true, false, false) => vector::run(sgd_part::<T, false, false>, (part, numbers)),
-                (true, false, true) => vector::run(sgd_part::<T, false, true>, (part, numbers)),
-            }
+            let part = SgdPart {
+                param,
+                grad: &grad[chunk_range(length, CHUNK, index)],
+                velocity,
+                numbers: [lr, momentum, taken, decay],
+                rule: match hyper.momentum != 0.0 {
+                    false => Rule::Plain,
+                    true if first => Rule::First,
+                    true => Rule::Later,
+                },
+                nesterov: hyper.nesterov,
+            };
+            vector::run(part);
         }
     });
 }
 
-#[inline(always)]
-fn sgd_plain<T: Element>((param, grad, lr, decay): (&mut [T], &[T], T, T)) {
-    for (param, &grad) in param.iter_mut().zip(grad) {
-        *param -= lr * (grad + decay * *param);
-    }
+/// How the velocity takes part in a step.
+#[derive(Clone, Copy, PartialEq)]
+enum Rule {
+    /// Not at all: there is no momentum.
+    Plain,
+    /// It begins as the gradient.
+    First,
+    /// It decays and takes the gradient in.
+    Later,
 }
 
-type SgdPart<'a, T> = (&'a mut [T], &'a [T], &'a mut [T]);
+struct SgdPart<'a, T> {
+    param: &'a mut [T],
+    grad: &'a [T],
+    velocity: &'a mut [T],
+    /// Learning rate, momentum, 1 − dampening, weight decay.
+    numbers: [T; 4],
+    rule: Rule,
+    nesterov: bool,
+}
 
-#[inline(always)]
-fn sgd_part<T: Element, const FIRST: bool, const NESTEROV: bool>(
-    ((param, grad, velocity), [lr, momentum, taken, decay]): (SgdPart<'_, T>, [T; 4]),
-) {
-    for ((param, &grad), velocity) in param.iter_mut().zip(grad).zip(velocity) {
-        let grad = grad + decay * *param;
-        *velocity = if FIRST {
-            grad
-        } else {
-            momentum * *velocity + taken * grad
+impl<T: Element> Pass for SgdPart<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let [lr, momentum, taken, decay] = self.numbers;
+        let nesterov = self.nesterov;
+        let step = |grad: T, velocity: T| {
+            if nesterov {
+                grad + momentum * velocity
+            } else {
+                velocity
+            }
         };
-        let step = if NESTEROV {
-            grad + momentum * *velocity
-        } else {
-            *velocity
-        };
-        *param -= lr * step;
+        let each = self.param.iter_mut().zip(self.grad).zip(self.velocity);
+        match self.rule {
+            Rule::Plain => {
+                for ((param, &grad), _) in each {
+                    *param -= lr * (grad + decay * *param);
+                }
+            }
+            Rule::First => {
+                for ((param, &grad), velocity) in each {
+                    let grad = grad + decay * *param;
+                    *velocity = grad;
+                    *param -= lr * step(grad, grad);
+                }
+            }
+            Rule::Later => {
+                for ((param, &grad), velocity) in each {
+                    let grad = grad + decay * *param;
+                    *velocity = momentum * *velocity + taken * grad;
+                    *param -= lr * step(grad, *velocity);
+                }
+            }
+        }
     }
 }
 
@@ -102,24 +133,46 @@ pub(super) fn adamw<T: Element>(
     for_each_chunk(&mut parts, 1, |index, parts| {
         for ((param, average), square) in parts {
             let grad = &grad[chunk_range(length, CHUNK, index)];
-            vector::run(
-                adamw_part,
-                ((&mut **param, grad, &mut **average, &mut **square), numbers),
-            );
+            vector::run(AdamWPart {
+                param,
+                grad,
+                average,
+                square,
+                numbers,
+            });
         }
     });
 }
 
-type AdamWPart<'a, T> = (&'a mut [T], &'a [T], &'a mut [T], &'a mut [T]);
+struct AdamWPart<'a, T> {
+    param: &'a mut [T],
+    grad: &'a [T],
+    average: &'a mut [T],
+    square: &'a mut [T],
+    numbers: [T; 7],
+}
 
-#[inline(always)]
-fn adamw_part<T: Element>(((param, grad, average, square), numbers): (AdamWPart<'_, T>, [T; 7])) {
-    let [shrink, taken1, kept2, taken2, root_correction, eps, lr] = numbers;
-    for (((param, &grad), average), square) in param.iter_mut().zip(grad).zip(average).zip(square) {
-        *average += (grad - *average) * taken1;
-        *square = *square * kept2 + grad * grad * taken2;
-        let deviation = square.sqrt() / root_correction + eps;
-        *param = *param * shrink - lr * (*average / deviation);
+impl<T: Element> Pass for AdamWPart<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self {
+            param,
+            grad,
+            average,
+            square,
+            numbers,
+        } = self;
+        let [shrink, taken1, kept2, taken2, root_correction, eps, lr] = numbers;
+        for (((param, &grad), average), square) in
+            param.iter_mut().zip(grad).zip(average).zip(square)
+        {
+            *average += (grad - *average) * taken1;
+            *square = *square * kept2 + grad * grad * taken2;
+            let deviation = square.sqrt() / root_correction + eps;
+            *param = *param * shrink - lr * (*average / deviation);
+        }
     }
 }
 
@@ -128,42 +181,65 @@ pub(super) fn ema<T: Element>(average: &mut [T], param: &[T], decay: f64) {
     let length = average.len();
     let numbers = [decay, 1.0 - decay].map(T::from_f64);
     for_each_chunk(average, CHUNK, |index, average| {
-        vector::run(
-            ema_part,
-            (average, &param[chunk_range(length, CHUNK, index)], numbers),
-        );
+        vector::run(EmaPart {
+            average,
+            param: &param[chunk_range(length, CHUNK, index)],
+            numbers,
+        });
     });
 }
 
-#[inline(always)]
-fn ema_part<T: Element>((average, param, [kept, taken]): (&mut [T], &[T], [T; 2])) {
-    for (average, &param) in average.iter_mut().zip(param) {
-        *average = kept * *average + taken * param;
+struct EmaPart<'a, T> {
+    average: &'a mut [T],
+    param: &'a [T],
+    /// What is kept and what is taken in.
+    numbers: [T; 2],
+}
+
+impl<T: Element> Pass for EmaPart<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self {
+            average,
+            param,
+            numbers: [kept, taken],
+        } = self;
+        for (average, &param) in average.iter_mut().zip(param) {
+            *average = kept * *average + taken * param;
+        }
     }
 }
 
 /// Σ x².
 pub(super) fn squared_norm<T: Element>(values: &[T]) -> f64 {
     let sums = collect(values.len().div_ceil(CHUNK), |index| {
-        vector::run(
-            sum_of_squares::<T>,
+        vector::run(SumOfSquares(
             &values[chunk_range(values.len(), CHUNK, index)],
-        )
+        ))
     });
     sums.iter().sum()
 }
 
-#[inline(always)]
-fn sum_of_squares<T: Element>(values: &[T]) -> f64 {
-    let (blocks, rest) = values.as_chunks::<16>();
-    let mut sums = [0.0; 16];
-    for block in blocks {
-        for lane in 0..16 {
-            sums[lane] += block[lane].to_f64() * block[lane].to_f64();
+struct SumOfSquares<'a, T>(&'a [T]);
+
+impl<T: Element> Pass for SumOfSquares<'_, T> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn run(self) -> f64 {
+        let Self(values) = self;
+        let (blocks, rest) = values.as_chunks::<16>();
+        let mut sums = [0.0; 16];
+        for block in blocks {
+            for lane in 0..16 {
+                sums[lane] += block[lane].to_f64() * block[lane].to_f64();
+            }
         }
+        for (sum, value) in sums.iter_mut().zip(rest) {
+            *sum += value.to_f64() * value.to_f64();
+        }
+        sums.iter().sum()
     }
-    for (sum, value) in sums.iter_mut().zip(rest) {
-        *sum += value.to_f64() * value.to_f64();
-    }
-    sums.iter().sum()
 }

@@ -3,7 +3,7 @@
 use super::Segments;
 use crate::element::Element;
 use crate::output::{Output, chunk_range, collect, fill};
-use crate::vector;
+use crate::vector::{self, Pass};
 use std::mem::MaybeUninit;
 
 /// Elements of a teacher's image that stay in the nearest cache while all slices pass.
@@ -46,8 +46,13 @@ pub(super) fn forward<T: Element>(
             // SAFETY: tasks have pieces of their own.
             let de = de.as_ref().map(|de| unsafe { de.range(range) });
             loss += match de {
-                Some(de) => vector::run(compare_and_write::<T>, (student, teacher, scale, de)),
-                None => vector::run(compare::<T>, (student, teacher)),
+                Some(de) => vector::run(CompareAndWrite {
+                    student,
+                    teacher,
+                    scale,
+                    written: de,
+                }),
+                None => vector::run(Compare { student, teacher }),
             };
         }
         if let Some(dt) = &dt {
@@ -56,10 +61,12 @@ pub(super) fn forward<T: Element>(
             let slices: Vec<&[T]> = (0..slices)
                 .map(|slice| &expanded[at((index * slices + slice) * image)])
                 .collect();
-            vector::run(
-                write_teacher_gradient::<T>,
-                (&slices[..], teacher, scale, dt),
-            );
+            vector::run(TeacherGradient {
+                slices: &slices,
+                teacher,
+                scale,
+                written: dt,
+            });
         }
         loss
     });
@@ -73,62 +80,102 @@ pub(super) fn forward<T: Element>(
 }
 
 /// Σ (student − teacher)².
-#[inline(always)]
-fn compare<T: Element>((student, teacher): (&[T], &[T])) -> f64 {
-    let ((students, student_rest), (teachers, teacher_rest)) =
-        (student.as_chunks::<LANES>(), teacher.as_chunks::<LANES>());
-    let mut sums = [0.0; LANES];
-    for (student, teacher) in students.iter().zip(teachers) {
-        for lane in 0..LANES {
-            let distance = (student[lane] - teacher[lane]).to_f64();
-            sums[lane] += distance * distance;
-        }
-    }
-    for ((sum, &student), &teacher) in sums.iter_mut().zip(student_rest).zip(teacher_rest) {
-        let distance = (student - teacher).to_f64();
-        *sum += distance * distance;
-    }
-    sums.iter().sum()
+struct Compare<'a, T> {
+    student: &'a [T],
+    teacher: &'a [T],
 }
 
-/// [`compare`], and `scale · (student − teacher)` written.
-#[inline(always)]
-fn compare_and_write<T: Element>(
-    (student, teacher, scale, written): (&[T], &[T], T, &mut [MaybeUninit<T>]),
-) -> f64 {
-    let ((students, student_rest), (teachers, teacher_rest)) =
-        (student.as_chunks::<LANES>(), teacher.as_chunks::<LANES>());
-    let (blocks, written_rest) = written.as_chunks_mut::<LANES>();
-    let mut sums = [0.0; LANES];
-    for ((student, teacher), written) in students.iter().zip(teachers).zip(blocks) {
-        for lane in 0..LANES {
-            let distance = student[lane] - teacher[lane];
-            written[lane].write(distance * scale);
-            sums[lane] += distance.to_f64() * distance.to_f64();
+impl<T: Element> Pass for Compare<'_, T> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn run(self) -> f64 {
+        let Self { student, teacher } = self;
+        let ((students, student_rest), (teachers, teacher_rest)) =
+            (student.as_chunks::<LANES>(), teacher.as_chunks::<LANES>());
+        let mut sums = [0.0; LANES];
+        for (student, teacher) in students.iter().zip(teachers) {
+            for lane in 0..LANES {
+                let distance = (student[lane] - teacher[lane]).to_f64();
+                sums[lane] += distance * distance;
+            }
         }
+        for ((sum, &student), &teacher) in sums.iter_mut().zip(student_rest).zip(teacher_rest) {
+            let distance = (student - teacher).to_f64();
+            *sum += distance * distance;
+        }
+        sums.iter().sum()
     }
-    for (((sum, &student), &teacher), written) in sums
-        .iter_mut()
-        .zip(student_rest)
-        .zip(teacher_rest)
-        .zip(written_rest)
-    {
-        let distance = student - teacher;
-        written.write(distance * scale);
-        *sum += distance.to_f64() * distance.to_f64();
-    }
-    sums.iter().sum()
 }
 
-type TeacherGradient<'a, T> = (&'a [&'a [T]], &'a [T], T, &'a mut [MaybeUninit<T>]);
+/// [`Compare`], and `scale · (student − teacher)` written.
+struct CompareAndWrite<'a, T> {
+    student: &'a [T],
+    teacher: &'a [T],
+    scale: T,
+    written: &'a mut [MaybeUninit<T>],
+}
+
+impl<T: Element> Pass for CompareAndWrite<'_, T> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn run(self) -> f64 {
+        let Self {
+            student,
+            teacher,
+            scale,
+            written,
+        } = self;
+        let ((students, student_rest), (teachers, teacher_rest)) =
+            (student.as_chunks::<LANES>(), teacher.as_chunks::<LANES>());
+        let (blocks, written_rest) = written.as_chunks_mut::<LANES>();
+        let mut sums = [0.0; LANES];
+        for ((student, teacher), written) in students.iter().zip(teachers).zip(blocks) {
+            for lane in 0..LANES {
+                let distance = student[lane] - teacher[lane];
+                written[lane].write(distance * scale);
+                sums[lane] += distance.to_f64() * distance.to_f64();
+            }
+        }
+        for (((sum, &student), &teacher), written) in sums
+            .iter_mut()
+            .zip(student_rest)
+            .zip(teacher_rest)
+            .zip(written_rest)
+        {
+            let distance = student - teacher;
+            written.write(distance * scale);
+            *sum += distance.to_f64() * distance.to_f64();
+        }
+        sums.iter().sum()
+    }
+}
 
 /// `−scale · Σ_i (E_i − teacher)`.
-#[inline(always)]
-fn write_teacher_gradient<T: Element>((slices, teacher, scale, written): TeacherGradient<'_, T>) {
-    let written = fill(written, T::from_f64(0.0));
-    for slice in slices {
-        for ((written, &student), &teacher) in written.iter_mut().zip(*slice).zip(teacher) {
-            *written += (teacher - student) * scale;
+struct TeacherGradient<'a, T> {
+    slices: &'a [&'a [T]],
+    teacher: &'a [T],
+    scale: T,
+    written: &'a mut [MaybeUninit<T>],
+}
+
+impl<T: Element> Pass for TeacherGradient<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self {
+            slices,
+            teacher,
+            scale,
+            written,
+        } = self;
+        let written = fill(written, T::from_f64(0.0));
+        for slice in slices {
+            for ((written, &student), &teacher) in written.iter_mut().zip(*slice).zip(teacher) {
+                *written += (teacher - student) * scale;
+            }
         }
     }
 }
