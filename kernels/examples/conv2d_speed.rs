@@ -56,12 +56,12 @@ fn random(dims: &[usize], seed: u64) -> Result<Tensor> {
     Ok(Tensor::from_vec(values, dims, &Device::Cpu)?)
 }
 
-/// The fastest of at least 10 calls and a fifth of a second, in milliseconds.
+/// The fastest of at least 5 calls and 80 milliseconds, in milliseconds.
 fn fastest(mut call: impl FnMut() -> Result<()>) -> Result<f64> {
     let start = Instant::now();
     let mut best = f64::INFINITY;
     let mut calls = 0;
-    while calls < 10 || start.elapsed().as_millis() < 200 {
+    while calls < 5 || start.elapsed().as_millis() < 80 {
         let begin = Instant::now();
         call()?;
         best = best.min(begin.elapsed().as_secs_f64() * 1e3);

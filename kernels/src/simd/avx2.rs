@@ -161,6 +161,7 @@ impl Simd for Avx2 {
         offsets: *const u32,
         to: *mut f32,
         stride: usize,
+        rows: usize,
         columns: usize,
     ) {
         unsafe {
@@ -168,7 +169,7 @@ impl Simd for Avx2 {
                 for column in [0, 8] {
                     let (from, offsets) = (from.add(row), offsets.wrapping_add(column));
                     let to = to.wrapping_add(row * stride + column);
-                    if columns >= column + 8 {
+                    if columns >= column + 8 && rows >= row + 8 {
                         let mut block = [_mm256_setzero_ps(); 8];
                         for (i, value) in block.iter_mut().enumerate() {
                             *value = _mm256_loadu_ps(from.add(*offsets.add(i) as usize));
@@ -183,7 +184,9 @@ impl Simd for Avx2 {
                         }
                         let mask = first(columns - column);
                         for (i, value) in transpose(block).into_iter().enumerate() {
-                            _mm256_maskstore_ps(to.add(i * stride), mask, value);
+                            if row + i < rows {
+                                _mm256_maskstore_ps(to.add(i * stride), mask, value);
+                            }
                         }
                     }
                 }

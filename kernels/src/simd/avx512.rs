@@ -157,10 +157,11 @@ impl Simd for Avx512 {
         offsets: *const u32,
         to: *mut f32,
         stride: usize,
+        rows: usize,
         columns: usize,
     ) {
         unsafe {
-            if columns == 16 {
+            if columns == 16 && rows == 16 {
                 let mut block = [_mm512_setzero_ps(); 16];
                 for (i, row) in block.iter_mut().enumerate() {
                     *row = _mm512_loadu_ps(from.add(*offsets.add(i) as usize));
@@ -177,7 +178,9 @@ impl Simd for Avx512 {
             }
             let block = transpose(block);
             for (i, &row) in block.iter().enumerate() {
-                _mm512_mask_storeu_ps(to.add(i * stride), first(columns), row);
+                if i < rows {
+                    _mm512_mask_storeu_ps(to.add(i * stride), first(columns), row);
+                }
             }
         }
     }

@@ -72,12 +72,13 @@ pub(crate) trait Simd: Copy + 'static {
         to: *mut f32,
         offsets: *const u32,
     );
-    /// Pixel-major to channel-major: the reverse of `gather_pixels`, for 16 channels.
+    /// Pixel-major to channel-major: the first `rows ≤ 16` channels of `columns ≤ 16` pixels to rows `stride` apart.
     unsafe fn scatter_pixels(
         from: *const f32,
         offsets: *const u32,
         to: *mut f32,
         stride: usize,
+        rows: usize,
         columns: usize,
     );
 }

@@ -107,10 +107,11 @@ impl Simd for Portable {
         offsets: *const u32,
         to: *mut f32,
         stride: usize,
+        rows: usize,
         columns: usize,
     ) {
         unsafe {
-            for row in 0..BLOCK {
+            for row in 0..rows {
                 for column in 0..columns {
                     *to.add(row * stride + column) = *from.add(*offsets.add(column) as usize + row);
                 }

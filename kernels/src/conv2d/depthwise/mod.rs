@@ -1,11 +1,10 @@
-//! Depthwise convolution (one channel a group, as many outputs as inputs), bound by memory.
+//! Depthwise convolution (one channel a group, as many outputs as inputs), lanes = 16 channels.
 //!
-//! Each channel's plane is copied into a padded one, split by the remainders of the step; a tap is
-//! then an offset. Forward pass and input gradient have pixels as lanes and several vectors of
-//! them in registers; the weight gradient sums up to nine taps at once over the whole batch.
+//! Planes are turned pixel-major and padded, so that a tap of any stride or dilation is an
+//! offset and every lane works on maps of any width; the results are turned back.
 
+mod layout;
 mod output;
-mod planes;
 mod weight_gradient;
 
 use super::geometry::Problem;
@@ -27,14 +26,8 @@ pub(super) fn forward(
     weight: &[f32],
     bias: Option<&[f32]>,
 ) -> Vec<f32> {
-    output::compute(
-        level,
-        &Pass::forward(problem),
-        (problem.batch, problem.in_channels),
-        input,
-        weight,
-        bias,
-    )
+    let shape = (problem.batch, problem.in_channels);
+    output::compute(level, &Pass::forward(problem), shape, input, weight, bias)
 }
 
 /// The input gradient.
@@ -44,10 +37,11 @@ pub(super) fn input_gradient(
     gradient: &[f32],
     weight: &[f32],
 ) -> Vec<f32> {
+    let shape = (problem.batch, problem.in_channels);
     output::compute(
         level,
         &Pass::input_gradient(problem),
-        (problem.batch, problem.in_channels),
+        shape,
         gradient,
         weight,
         None,

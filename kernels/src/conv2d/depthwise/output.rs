@@ -1,16 +1,13 @@
-//! Forward pass and input gradient: Σ_taps w · shifted plane.
+//! Forward pass and input gradient: Σ_taps w · X[offset + position].
 
-use super::super::direct::place;
-use super::super::pass::Pass;
-use super::planes::Planes;
+use super::super::pass::{Output, Pass};
+use super::layout::Layout;
 use crate::scratch::Scratch;
-use crate::simd::{Kernel, Level, Simd};
+use crate::simd::{BLOCK, Kernel, Level, Simd};
 use crate::threads::{Shared, for_each};
 
-/// Channels of a task: enough to make up for clearing the border once.
-const CHANNELS: usize = 8;
-/// Vectors of pixels in registers.
-const VECTORS: usize = 4;
+/// Pixels a task should have, so that its border is cleared seldom.
+const PIXELS_AT_LEAST: usize = 1024;
 
 /// Computes a pass over `shape.0` images of `shape.1` channels.
 pub(super) fn compute(
@@ -21,34 +18,41 @@ pub(super) fn compute(
     weight: &[f32],
     bias: Option<&[f32]>,
 ) -> Vec<f32> {
-    let planes = Planes::new(pass);
-    let offsets: Vec<Vec<(usize, usize)>> = pass
+    let layout = Layout::new(pass);
+    let strips = layout.strips();
+    let target_pixels = pass.target.0 * pass.target.1;
+    let images = (PIXELS_AT_LEAST / target_pixels.max(1)).clamp(1, shape.0.max(1));
+    let blocks = shape.1.div_ceil(BLOCK);
+    let len = shape.0 * shape.1 * target_pixels;
+    let mut result = Vec::with_capacity(len);
+    let offsets = pass
         .outputs
         .iter()
         .map(|output| {
             output
                 .taps
                 .iter()
-                .map(|tap| (planes.offset(tap), tap.index))
+                .map(|tap| (layout.offset(tap), tap.index))
                 .collect()
         })
         .collect();
-    let taps = weight.len() / shape.1.max(1);
-    let len = shape.0 * shape.1 * pass.target.0 * pass.target.1;
-    let mut result = Vec::with_capacity(len);
     let context = Context {
         pass,
-        planes: &planes,
-        offsets: &offsets,
-        taps,
-        channels: shape.1,
+        layout: &layout,
+        offsets,
+        pixel_offsets: (0..target_pixels)
+            .map(|pixel| (pixel * BLOCK) as u32)
+            .collect(),
+        strips,
+        images,
+        shape,
         source,
         weight,
         bias,
         target: Shared(result.as_mut_ptr()),
     };
-    for_each(shape.0 * shape.1.div_ceil(CHANNELS), |task| {
-        // SAFETY: each task writes its own planes; the level is available.
+    for_each(shape.0.div_ceil(images) * blocks * strips, |task| {
+        // SAFETY: each task writes its own rows of its own planes; the level is available.
         unsafe {
             level.call(Task {
                 context: &context,
@@ -56,18 +60,20 @@ pub(super) fn compute(
             })
         };
     });
-    // SAFETY: the outputs of a pass cover its target planes.
+    // SAFETY: the outputs of a pass cover its target planes, and the strips cover the outputs.
     unsafe { result.set_len(len) };
     result
 }
 
 struct Context<'a> {
     pass: &'a Pass,
-    planes: &'a Planes,
-    /// For each output, where a tap reads and its place in the kernel.
-    offsets: &'a [Vec<(usize, usize)>],
-    taps: usize,
-    channels: usize,
+    layout: &'a Layout,
+    /// For each output, where each tap reads, and its place in the kernel.
+    offsets: Vec<Vec<(usize, usize)>>,
+    pixel_offsets: Vec<u32>,
+    strips: usize,
+    images: usize,
+    shape: (usize, usize),
     source: &'a [f32],
     weight: &'a [f32],
     bias: Option<&'a [f32]>,
@@ -83,132 +89,151 @@ impl Kernel for Task<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let c = self.context;
-        let tasks = c.channels.div_ceil(CHANNELS);
-        let (image, first) = (self.task / tasks, self.task % tasks * CHANNELS);
+        let (batch, channels) = c.shape;
+        let blocks = channels.div_ceil(BLOCK);
+        let (rest, strip) = (self.task / c.strips, self.task % c.strips);
+        let (group, block) = (rest / blocks, rest % blocks);
+        let rows = c.pass.lattice().0;
+        let (first, end) = (rows * strip / c.strips, rows * (strip + 1) / c.strips);
+        if first == end {
+            return;
+        }
+        let channel = block * BLOCK;
+        let count = (channels - channel).min(BLOCK);
         let source_pixels = c.pass.source.0 * c.pass.source.1;
-        let target_pixels = c.pass.target.0 * c.pass.target.1;
-        let (rows, width) = c.planes.lattice;
-        let slack = VECTORS * S::LANES;
-        let mut copies = Scratch::zeros(c.planes.len() + slack);
-        // Narrow maps are computed as if their padded rows were one: else most lanes would idle.
-        let flat = width < S::LANES;
-        let stride = if flat { c.planes.width } else { width };
-        let mut values = Scratch::take(rows * stride + slack);
-        for channel in first..(first + CHANNELS).min(c.channels) {
-            let start = (image * c.channels + channel) * source_pixels;
-            let weights = &c.weight[channel * c.taps..(channel + 1) * c.taps];
-            let bias = c.bias.map_or(0.0, |bias| bias[channel]);
-            // SAFETY: copies and values have a slack of whole vectors; the plane written is this task's.
+        let (width, target_pixels) = (c.pass.target.1, c.pass.target.0 * c.pass.target.1);
+        let target_rows = (
+            first * c.pass.stride.0,
+            (end * c.pass.stride.0).min(c.pass.target.0),
+        );
+        let mut padded = Scratch::zeros(c.layout.strip_len(end - first));
+        let mut values = Scratch::take((target_rows.1 - target_rows.0) * width * BLOCK);
+        let weights = block_weights(c.weight, c.weight.len() / channels, channel, count);
+        let mut bias = [0.0; BLOCK];
+        if let Some(from) = c.bias {
+            bias[..count].copy_from_slice(&from[channel..channel + count]);
+        }
+        for image in group * c.images..((group + 1) * c.images).min(batch) {
+            let plane = image * channels + channel;
+            let source = &c.source[plane * source_pixels..(plane + count) * source_pixels];
+            // SAFETY: padded and values hold the strip; the target has all planes.
             unsafe {
-                c.planes
-                    .copy::<S>(&c.source[start..start + source_pixels], &mut copies);
-                let plane = c.target.at((image * c.channels + channel) * target_pixels);
-                for (output, taps) in c.pass.outputs.iter().zip(c.offsets) {
+                c.layout
+                    .gather::<S>(source.as_ptr(), count, (first, end), padded.as_mut_ptr());
+                for (output, taps) in c.pass.outputs.iter().zip(&c.offsets) {
                     let sums = Sums {
-                        copies: &copies,
-                        weights,
+                        context: c,
+                        output,
                         taps,
-                        bias,
+                        weights: &weights,
+                        bias: &bias,
+                        padded: &padded,
                     };
-                    if flat {
-                        sums.flat::<S>(rows * stride, values.as_mut_ptr());
-                    } else if c.pass.writes_in_place() {
-                        sums.rows::<S>(rows, width, c.planes.width, plane);
-                        continue;
-                    } else {
-                        sums.rows::<S>(rows, width, c.planes.width, values.as_mut_ptr());
-                    }
-                    if c.pass.writes_in_place() {
-                        for row in 0..rows {
-                            let from = values.as_ptr().add(row * stride);
-                            super::planes::copy_vectors::<S>(from, plane.add(row * width), width);
-                        }
-                    } else {
-                        place(c.pass, output, (0, rows), (&values, stride), plane);
-                    }
+                    sums.strip::<S>((first, end), values.as_mut_ptr());
+                }
+                let plane = c.target.at(plane * target_pixels + target_rows.0 * width);
+                let pixels = (target_rows.1 - target_rows.0) * width;
+                for pixel in (0..pixels).step_by(BLOCK) {
+                    let columns = (pixels - pixel).min(BLOCK);
+                    let offsets = c.pixel_offsets[pixel..].as_ptr();
+                    S::scatter_pixels(
+                        values.as_ptr(),
+                        offsets,
+                        plane.add(pixel),
+                        target_pixels,
+                        count,
+                        columns,
+                    );
                 }
             }
         }
     }
 }
 
-/// The sums of one channel.
+/// The weights of `count` channels from `channel` on, `[tap][16]`.
+fn block_weights(weight: &[f32], taps: usize, channel: usize, count: usize) -> Scratch {
+    let mut weights = Scratch::zeros(taps * BLOCK);
+    for lane in 0..count {
+        for tap in 0..taps {
+            weights[tap * BLOCK + lane] = weight[(channel + lane) * taps + tap];
+        }
+    }
+    weights
+}
+
+/// The sums of one output, 16 channels.
 struct Sums<'a> {
-    copies: &'a [f32],
-    weights: &'a [f32],
+    context: &'a Context<'a>,
+    output: &'a Output,
     taps: &'a [(usize, usize)],
-    bias: f32,
+    weights: &'a [f32],
+    bias: &'a [f32; BLOCK],
+    padded: &'a [f32],
 }
 
 impl Sums<'_> {
-    /// All positions as one row.
+    /// Position rows `first..end`, to pixel-major `values`.
+    ///
+    /// # Safety
+    /// `padded` and `values` hold the strip.
     #[inline(always)]
-    unsafe fn flat<S: Simd>(&self, count: usize, to: *mut f32) {
-        for position in (0..count).step_by(VECTORS * S::LANES) {
-            // SAFETY: copies and target have a slack of whole vectors.
-            unsafe {
-                let at = std::array::from_fn(|j| position + j * S::LANES);
-                for (j, sum) in self.vectors::<S, VECTORS>(at).into_iter().enumerate() {
-                    S::store(to.add(position + j * S::LANES), sum);
-                }
-            }
-        }
-    }
-
-    /// Row by row, four vectors at a time, which may span rows.
-    #[inline(always)]
-    unsafe fn rows<S: Simd>(&self, rows: usize, width: usize, stride: usize, to: *mut f32) {
-        let across = width.div_ceil(S::LANES);
-        let count = rows * across;
-        let mut next = 0;
-        let (mut row, mut column) = (0, 0);
-        while next < count {
-            let mut places = [(0, 0); VECTORS];
-            for (j, place) in places.iter_mut().enumerate() {
-                *place = if next + j < count {
-                    (row, column)
-                } else {
-                    (rows - 1, 0)
-                };
-                column += S::LANES;
-                if column >= width {
-                    (row, column) = (row + 1, 0);
-                }
-            }
-            // SAFETY: the positions lie inside the copies; stores end with the row.
-            unsafe {
-                let sums =
-                    self.vectors::<S, VECTORS>(places.map(|(row, column)| row * stride + column));
-                for (j, sum) in sums.into_iter().enumerate() {
-                    if next + j < count {
-                        let (row, column) = places[j];
-                        let to = to.add(row * width + column);
-                        if column + S::LANES <= width {
-                            S::store(to, sum);
-                        } else {
-                            S::store_first(to, width - column, sum);
-                        }
+    unsafe fn strip<S: Simd>(&self, (first, end): (usize, usize), values: *mut f32) {
+        let pass = self.context.pass;
+        let (row_step, step) = self.context.layout.steps();
+        let columns = self.output.size.1;
+        let pieces = columns.div_ceil(8);
+        for row in first..end.min(self.output.size.0) {
+            let target_row = (row - first) * pass.stride.0 + self.output.first.0;
+            for piece in 0..pieces {
+                let (left, right) = (columns * piece / pieces, columns * (piece + 1) / pieces);
+                let target =
+                    target_row * pass.target.1 + self.output.first.1 + left * pass.stride.1;
+                // SAFETY: the positions lie inside the strip and the target rows.
+                unsafe {
+                    let from = self
+                        .padded
+                        .as_ptr()
+                        .add((row - first) * row_step + left * step);
+                    let to = values.add(target * BLOCK);
+                    let steps = (step, pass.stride.1 * BLOCK);
+                    match right - left {
+                        1 => self.positions::<S, 1>(from, to, steps),
+                        2 => self.positions::<S, 2>(from, to, steps),
+                        3 => self.positions::<S, 3>(from, to, steps),
+                        4 => self.positions::<S, 4>(from, to, steps),
+                        5 => self.positions::<S, 5>(from, to, steps),
+                        6 => self.positions::<S, 6>(from, to, steps),
+                        7 => self.positions::<S, 7>(from, to, steps),
+                        _ => self.positions::<S, 8>(from, to, steps),
                     }
                 }
             }
-            next += VECTORS;
         }
     }
 
-    /// N vectors of positions.
+    /// N positions of a row, `steps` floats apart in source and target.
     #[inline(always)]
-    unsafe fn vectors<S: Simd, const N: usize>(&self, positions: [usize; N]) -> [S::Vector; N] {
-        // SAFETY: required of the caller.
-        unsafe {
-            let mut sums = [S::splat(self.bias); N];
-            for &(offset, tap) in self.taps {
-                let weight = S::splat(*self.weights.get_unchecked(tap));
-                let from = self.copies.as_ptr().add(offset);
-                for (sum, &position) in sums.iter_mut().zip(&positions) {
-                    *sum = S::mul_add(weight, S::load(from.add(position)), *sum);
+    unsafe fn positions<S: Simd, const N: usize>(
+        &self,
+        from: *const f32,
+        to: *mut f32,
+        steps: (usize, usize),
+    ) {
+        for lane in (0..BLOCK).step_by(S::LANES) {
+            // SAFETY: required of the caller.
+            unsafe {
+                let mut sums = [S::load(self.bias.as_ptr().add(lane)); N];
+                for &(offset, tap) in self.taps {
+                    let weight = S::load(self.weights.as_ptr().add(tap * BLOCK + lane));
+                    let from = from.add(offset + lane);
+                    for (j, sum) in sums.iter_mut().enumerate() {
+                        *sum = S::mul_add(weight, S::load(from.add(j * steps.0)), *sum);
+                    }
+                }
+                for (j, &sum) in sums.iter().enumerate() {
+                    S::store(to.add(j * steps.1 + lane), sum);
                 }
             }
-            sums
         }
     }
 }

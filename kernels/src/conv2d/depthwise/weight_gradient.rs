@@ -1,12 +1,14 @@
-//! dw[tap] = Σ_images,positions dY · shifted X, one channel a task.
+//! dw[tap] = Σ_images,positions dY · X[offset + position], 16 channels and some images a task.
 
 use super::super::geometry::Problem;
 use super::super::pass::Pass;
-use super::planes::{Planes, copy_vectors};
+use super::layout::Layout;
 use crate::scratch::Scratch;
-use crate::simd::{Kernel, Level, Simd};
-use crate::threads::{Shared, for_each};
+use crate::simd::{BLOCK, Kernel, Level, Simd};
+use crate::threads::{Shared, for_each, for_each_chunk};
 
+/// Tasks there should be; runs of images have sums of their own, added in order.
+const TASKS: usize = 8;
 /// Taps summed at once.
 const TAPS: usize = 9;
 
@@ -17,104 +19,168 @@ pub(in super::super) fn compute(
     gradient: &[f32],
 ) -> Vec<f32> {
     let pass = Pass::forward(problem);
-    let planes = Planes::new(&pass);
+    let layout = Layout::new(&pass);
     let mut offsets = vec![0; problem.taps()];
     for tap in pass.taps() {
-        offsets[tap.index] = planes.offset(tap);
+        offsets[tap.index] = layout.offset(tap);
     }
-    let mut result = vec![0.0; problem.weight_len()];
-    let target = Shared(result.as_mut_ptr());
-    for_each(problem.in_channels, |channel| {
-        let task = Channel {
-            problem,
-            planes: &planes,
-            offsets: &offsets,
-            input,
-            gradient,
-            channel,
-            // SAFETY: each task writes the taps of its own channel.
-            target: unsafe { target.at(channel * problem.taps()) },
+    let blocks = problem.in_channels.div_ceil(BLOCK);
+    let chunks = TASKS.div_ceil(blocks).min(problem.batch);
+    let len = problem.taps() * BLOCK;
+    let mut sums = Scratch::zeros(chunks * blocks * len);
+    let to = Shared(sums.as_mut_ptr());
+    let context = Context {
+        problem,
+        layout: &layout,
+        offsets: &offsets,
+        pixel_offsets: (0..problem.output_pixels())
+            .map(|pixel| (pixel * BLOCK) as u32)
+            .collect(),
+        chunks,
+        input,
+        gradient,
+    };
+    for_each(chunks * blocks, |task| {
+        // SAFETY: each task writes its own sums; the level is available.
+        unsafe {
+            level.call(Task {
+                context: &context,
+                task,
+                sums: to.at(task * len),
+            })
         };
-        // SAFETY: as above; the level is available.
-        unsafe { level.call(task) };
+    });
+    let mut result = vec![0.0; problem.weight_len()];
+    for_each_chunk(&mut result, problem.taps(), |channel, weights| {
+        let (block, lane) = (channel / BLOCK, channel % BLOCK);
+        for (tap, weight) in weights.iter_mut().enumerate() {
+            let part = |chunk: usize| sums[(block * chunks + chunk) * len + tap * BLOCK + lane];
+            *weight = (0..chunks).map(part).sum();
+        }
     });
     result
 }
 
-struct Channel<'a> {
+struct Context<'a> {
     problem: &'a Problem,
-    planes: &'a Planes,
+    layout: &'a Layout,
     offsets: &'a [usize],
+    pixel_offsets: Vec<u32>,
+    chunks: usize,
     input: &'a [f32],
     gradient: &'a [f32],
-    channel: usize,
-    target: *mut f32,
 }
 
-impl Kernel for Channel<'_> {
+struct Task<'a> {
+    context: &'a Context<'a>,
+    task: usize,
+    sums: *mut f32,
+}
+
+impl Kernel for Task<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let p = self.problem;
-        let (rows, width) = p.output;
-        // Both planes have the padded row length; the gradient's extra columns stay zero.
-        let stride = self.planes.width;
-        let vectors = (rows * stride).div_ceil(S::LANES);
-        let mut x = Scratch::zeros(self.planes.len() + S::LANES);
-        let mut dy = Scratch::zeros(vectors * S::LANES);
-        let mut sums = Scratch::zeros(self.offsets.len() * S::LANES);
-        for image in 0..p.batch {
-            let plane = image * p.in_channels + self.channel;
-            let source = &self.input[plane * p.input_pixels()..(plane + 1) * p.input_pixels()];
-            let gradient =
-                &self.gradient[plane * p.output_pixels()..(plane + 1) * p.output_pixels()];
-            // SAFETY: the copies hold all rows; loads end within the slack of a vector.
-            unsafe {
-                self.planes.copy::<S>(source, &mut x);
-                for row in 0..rows {
-                    let from = gradient.as_ptr().add(row * width);
-                    copy_vectors::<S>(from, dy.as_mut_ptr().add(row * stride), width);
-                }
-                let mut done = 0;
-                while done < self.offsets.len() {
-                    let sums = sums.as_mut_ptr().add(done * S::LANES);
-                    done += match self.offsets.len() - done {
-                        TAPS.. => taps::<S, TAPS>(&x, &dy, &self.offsets[done..], sums),
-                        4..TAPS => taps::<S, 4>(&x, &dy, &self.offsets[done..], sums),
-                        _ => taps::<S, 1>(&x, &dy, &self.offsets[done..], sums),
-                    };
+        let c = self.context;
+        let p = c.problem;
+        let (block, chunk) = (self.task / c.chunks, self.task % c.chunks);
+        let images = (p.batch * chunk / c.chunks, p.batch * (chunk + 1) / c.chunks);
+        let channel = block * BLOCK;
+        let count = (p.in_channels - channel).min(BLOCK);
+        let (rows, pixels) = (p.output.0, p.output_pixels());
+        let channel_rows: [usize; BLOCK] = std::array::from_fn(|i| i * pixels);
+        // Strips of rows that fit the cache, one after the other.
+        let strips = c.layout.strips();
+        let most = rows.div_ceil(strips);
+        let mut x = Scratch::take(c.layout.strip_len(most));
+        let mut dy = Scratch::take(most * p.output.1 * BLOCK);
+        for strip in 0..strips {
+            let (first, end) = (rows * strip / strips, rows * (strip + 1) / strips);
+            if first == end {
+                continue;
+            }
+            x.fill(0.0);
+            for image in images.0..images.1 {
+                let plane = image * p.in_channels + channel;
+                let source = &c.input[plane * p.input_pixels()..(plane + count) * p.input_pixels()];
+                let gradient = &c.gradient[plane * pixels..(plane + count) * pixels];
+                // SAFETY: x and dy hold the strip; the sums a vector a tap.
+                unsafe {
+                    c.layout
+                        .gather::<S>(source.as_ptr(), count, (first, end), x.as_mut_ptr());
+                    let (begin, stop) = (first * p.output.1, end * p.output.1);
+                    for pixel in (begin..stop).step_by(BLOCK) {
+                        let from = gradient.as_ptr().add(pixel);
+                        let columns = (stop - pixel).min(BLOCK);
+                        let offsets = c.pixel_offsets[pixel - begin..].as_ptr();
+                        S::gather_pixels(
+                            from,
+                            &channel_rows[..count],
+                            columns,
+                            dy.as_mut_ptr(),
+                            offsets,
+                        );
+                    }
+                    self.add::<S>(&x, &dy, end - first);
                 }
             }
-        }
-        for tap in 0..self.offsets.len() {
-            // SAFETY: the sums hold a vector a tap, the target a float a tap.
-            unsafe { *self.target.add(tap) = S::sum(S::load(sums.as_ptr().add(tap * S::LANES))) };
         }
     }
 }
 
-/// Adds one image to the sums of N taps; returns N.
-#[inline(always)]
-unsafe fn taps<S: Simd, const N: usize>(
-    x: &[f32],
-    dy: &[f32],
-    offsets: &[usize],
-    to: *mut f32,
-) -> usize {
-    // SAFETY: required of the caller.
-    unsafe {
-        let mut sums = [S::zero(); N];
-        for (j, sum) in sums.iter_mut().enumerate() {
-            *sum = S::load(to.add(j * S::LANES));
-        }
-        let from: [*const f32; N] = std::array::from_fn(|j| x.as_ptr().add(offsets[j]));
-        for position in (0..dy.len()).step_by(S::LANES) {
-            let gradient = S::load(dy.as_ptr().add(position));
-            for (sum, from) in sums.iter_mut().zip(&from) {
-                *sum = S::mul_add(gradient, S::load(from.add(position)), *sum);
+impl Task<'_> {
+    /// Adds `rows` rows of positions to the sums of all taps.
+    #[inline(always)]
+    unsafe fn add<S: Simd>(&self, x: &[f32], dy: &[f32], rows: usize) {
+        let offsets = self.context.offsets;
+        let mut done = 0;
+        while done < offsets.len() {
+            // SAFETY: required of the caller.
+            unsafe {
+                done += match offsets.len() - done {
+                    TAPS.. => self.taps::<S, TAPS>(x, dy, rows, done),
+                    4..TAPS => self.taps::<S, 4>(x, dy, rows, done),
+                    _ => self.taps::<S, 1>(x, dy, rows, done),
+                };
             }
         }
-        for (j, &sum) in sums.iter().enumerate() {
-            S::store(to.add(j * S::LANES), sum);
+    }
+
+    /// N taps from `first` on; returns N.
+    #[inline(always)]
+    unsafe fn taps<S: Simd, const N: usize>(
+        &self,
+        x: &[f32],
+        dy: &[f32],
+        rows: usize,
+        first: usize,
+    ) -> usize {
+        let c = self.context;
+        let (row_step, step) = c.layout.steps();
+        for lane in (0..BLOCK).step_by(S::LANES) {
+            // SAFETY: required of the caller.
+            unsafe {
+                let to = self.sums.add(first * BLOCK + lane);
+                let mut sums = [S::zero(); N];
+                for (j, sum) in sums.iter_mut().enumerate() {
+                    *sum = S::load(to.add(j * BLOCK));
+                }
+                let offsets: [usize; N] = std::array::from_fn(|j| c.offsets[first + j] + lane);
+                let mut gradient = dy.as_ptr().add(lane);
+                for row in 0..rows {
+                    let mut from = x.as_ptr().wrapping_add(row * row_step);
+                    for _ in 0..c.problem.output.1 {
+                        let value = S::load(gradient);
+                        for (sum, &offset) in sums.iter_mut().zip(&offsets) {
+                            *sum = S::mul_add(value, S::load(from.add(offset)), *sum);
+                        }
+                        gradient = gradient.add(BLOCK);
+                        from = from.wrapping_add(step);
+                    }
+                }
+                for (j, &sum) in sums.iter().enumerate() {
+                    S::store(to.add(j * BLOCK), sum);
+                }
+            }
         }
         N
     }

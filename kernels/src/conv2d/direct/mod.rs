@@ -13,8 +13,6 @@ use super::geometry::Problem;
 use super::pass::{Channels, Pass};
 use crate::simd::Level;
 
-pub(super) use planes::copy_row;
-pub(super) use product::place;
 pub(super) use weight_gradient::compute as weight_gradient;
 
 /// The forward pass.

@@ -115,7 +115,7 @@ fn copy_block(source: &[f32], column: isize, target: &mut [f32], width: usize) {
 
 /// Copies every `step`-th value.
 #[inline(always)]
-pub(in super::super) fn copy_row(source: &[f32], step: usize, target: &mut [f32]) {
+pub(super) fn copy_row(source: &[f32], step: usize, target: &mut [f32]) {
     match step {
         1 => target.copy_from_slice(&source[..target.len()]),
         2 => {
@@ -139,7 +139,7 @@ pub(in super::super) fn copy_row(source: &[f32], step: usize, target: &mut [f32]
 
 /// Writes every `step`-th value.
 #[inline(always)]
-pub(in super::super) fn spread_row(source: &[f32], step: usize, target: &mut [f32]) {
+pub(super) fn spread_row(source: &[f32], step: usize, target: &mut [f32]) {
     for (value, &from) in target.iter_mut().step_by(step).zip(source) {
         *value = from;
     }

@@ -246,7 +246,7 @@ impl Kernel for Task<'_> {
 /// # Safety
 /// `plane` is a target plane, and nobody else writes these positions.
 #[inline(always)]
-pub(in super::super) unsafe fn place(
+unsafe fn place(
     pass: &Pass,
     output: &Output,
     (first, end): (usize, usize),

@@ -117,6 +117,7 @@ impl Planes {
                     self.offsets[pixel..].as_ptr(),
                     planes.add(pixel),
                     self.pixels(),
+                    BLOCK,
                     columns,
                 );
             }

@@ -1,0 +1,117 @@
+//! Source planes of 16 channels, pixel-major and padded: `[row][column][16]`.
+
+use super::super::pass::{Pass, Tap};
+use crate::simd::{BLOCK, Simd};
+
+/// Floats of a strip of padded planes, at most: 128 KiB, part of the second-level cache.
+const STRIP_AT_MOST: usize = 32 << 10;
+
+pub(super) struct Layout {
+    source: (usize, usize),
+    step: (usize, usize),
+    /// Zeros before the first row and column, which the taps' shifts are counted from.
+    before: (usize, usize),
+    /// Pixels of a padded row.
+    pub width: usize,
+    /// Rows that the taps of one position span.
+    span: usize,
+    /// Rows of positions.
+    rows: usize,
+    /// Where source pixel p lies in a strip that begins with the first padded row.
+    offsets: Vec<u32>,
+}
+
+impl Layout {
+    pub(super) fn new(pass: &Pass) -> Self {
+        let least = |pick: fn(&Tap) -> isize| {
+            pass.taps()
+                .map(pick)
+                .min()
+                .unwrap_or(0)
+                .min(0)
+                .unsigned_abs()
+        };
+        let most =
+            |pick: fn(&Tap) -> isize| pass.taps().map(pick).max().unwrap_or(0).max(0) as usize;
+        let before = (least(|tap| tap.shift.0), least(|tap| tap.shift.1));
+        let (rows, columns) = pass.lattice();
+        let reached = columns.saturating_sub(1) * pass.step.1 + most(|tap| tap.shift.1) + 1;
+        let width = before.1 + reached.max(pass.source.1);
+        let mut offsets = Vec::with_capacity(pass.source.0 * pass.source.1);
+        for y in 0..pass.source.0 {
+            for x in 0..pass.source.1 {
+                offsets.push((((y + before.0) * width + x + before.1) * BLOCK) as u32);
+            }
+        }
+        let span = before.0 + most(|tap| tap.shift.0) + 1;
+        Self {
+            source: pass.source,
+            step: pass.step,
+            before,
+            width,
+            span,
+            rows,
+            offsets,
+        }
+    }
+
+    /// Strips of rows of positions that fit the cache.
+    pub(super) fn strips(&self) -> usize {
+        let fits = |strips: usize| self.strip_len(self.rows.div_ceil(strips)) <= STRIP_AT_MOST;
+        (1..=self.rows)
+            .find(|&strips| fits(strips))
+            .unwrap_or(self.rows)
+            .max(1)
+    }
+
+    /// Floats of a strip for `rows` rows of positions.
+    pub(super) fn strip_len(&self, rows: usize) -> usize {
+        (rows.saturating_sub(1) * self.step.0 + self.span) * self.width * BLOCK
+    }
+
+    /// Floats from one row of positions to the next, and from one position to the next.
+    pub(super) fn steps(&self) -> (usize, usize) {
+        (self.step.0 * self.width * BLOCK, self.step.1 * BLOCK)
+    }
+
+    /// Where a tap's value for the strip's first position lies.
+    pub(super) fn offset(&self, tap: &Tap) -> usize {
+        let along = |shift: isize, before: usize| (shift + before as isize) as usize;
+        (along(tap.shift.0, self.before.0) * self.width + along(tap.shift.1, self.before.1)) * BLOCK
+    }
+
+    /// Turns `channels` planes into the strip of position rows `first..end`; its border stays as it is.
+    ///
+    /// # Safety
+    /// `planes` holds the channels, `strip` at least `strip_len` floats; the machine has `S`.
+    #[inline(always)]
+    pub(super) unsafe fn gather<S: Simd>(
+        &self,
+        planes: *const f32,
+        channels: usize,
+        (first, end): (usize, usize),
+        strip: *mut f32,
+    ) {
+        let padded = (first * self.step.0, (end - 1) * self.step.0 + self.span);
+        let row =
+            |padded: usize| padded.saturating_sub(self.before.0).min(self.source.0) * self.source.1;
+        let (begin, stop) = (row(padded.0), row(padded.1));
+        let pixels = self.source.0 * self.source.1;
+        let rows: [usize; BLOCK] = std::array::from_fn(|channel| channel * pixels);
+        let strip = strip.wrapping_sub(padded.0 * self.width * BLOCK);
+        for pixel in (begin..stop).step_by(BLOCK) {
+            let columns = (stop - pixel).min(BLOCK);
+            // SAFETY: the pixels lie inside the planes, their offsets inside the strip.
+            unsafe {
+                let offsets = self.offsets[pixel..].as_ptr();
+                S::gather_pixels(
+                    planes.add(pixel),
+                    &rows[..channels],
+                    columns,
+                    strip,
+                    offsets,
+                );
+            }
+        }
+    }
+}
