@@ -332,3 +332,74 @@ fn shorter([height, width]: [usize; 2], side: usize) -> [usize; 2] {
         false => [side * height / width.max(1), side],
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::planar_image::Image;
+    use crate::spec::DataSpec;
+    use taper_kernels::random::stream;
+
+    #[test]
+    fn policies_are_written_and_read_by_name() {
+        let mut policy = AugmentationPolicy::imagenet([224, 224]);
+        policy.steps.extend(AugmentationPolicy::standard().steps);
+        let text = serde_json::to_string(&policy).unwrap();
+        assert!(
+            text.contains(r#"{"kind":"pad-crop","padding":4}"#),
+            "{text}"
+        );
+        assert_eq!(
+            serde_json::from_str::<AugmentationPolicy>(&text).unwrap(),
+            policy
+        );
+        let misspelt = r#"{"steps":[{"kind":"pad-crop","pading":4}]}"#;
+        let error = serde_json::from_str::<AugmentationPolicy>(misspelt).unwrap_err();
+        assert!(error.to_string().contains("pading"), "{error}");
+        let spec: DataSpec = serde_json::from_str("\"mnist:a/b\"").unwrap();
+        assert_eq!(serde_json::to_string(&spec).unwrap(), "\"mnist:a/b\"");
+        assert!(serde_json::from_str::<DataSpec>("\"mnits\"").is_err());
+    }
+
+    #[test]
+    fn presets_are_valid_and_sizes_follow_the_steps() {
+        for name in ["none", "standard", "digits", "imagenet"] {
+            AugmentationPolicy::preset(name, [32, 32])
+                .unwrap()
+                .validate()
+                .unwrap();
+        }
+        assert!(AugmentationPolicy::preset("strong", [32, 32]).is_err());
+        let evaluation = AugmentationPolicy::imagenet_evaluation([224, 224]);
+        assert_eq!(
+            evaluation.steps[0],
+            AugmentationStep::ResizeShorter { side: 256 }
+        );
+        assert_eq!(evaluation.output_size(None), Some([224, 224]));
+        assert_eq!(AugmentationPolicy::standard().output_size(None), None);
+        assert_eq!(
+            AugmentationPolicy::standard().output_size(Some([8, 9])),
+            Some([8, 9])
+        );
+        assert_eq!(shorter([500, 333], 256), [384, 256]);
+        assert_eq!(shorter([333, 500], 256), [256, 384]);
+    }
+
+    #[test]
+    fn the_standard_policy_mirrors_half_of_the_images() {
+        let image = Image::new(1, 1, 2, vec![1, 2]).unwrap();
+        let flip = AugmentationPolicy {
+            steps: vec![AugmentationStep::HorizontalFlip { probability: 0.5 }],
+        };
+        let mut sample = Sample::default();
+        let flipped = (0..4000).filter(|&index| {
+            sample.load(image.view());
+            flip.apply(&mut sample, &mut stream(0, "test", index))
+                .unwrap();
+            sample.image().pixels() == [2, 1]
+        });
+        // binomial(4000, 1/2): mean 2000, deviation 32
+        let count = flipped.count();
+        assert!((1850..2150).contains(&count), "{count}");
+    }
+}

@@ -1,70 +1,29 @@
-//! A reader of the pickles in which CIFAR's Python batches are stored; nothing is ever executed.
-//!
-//! The vocabulary is what those files use: dictionaries, lists, tuples, texts, integers and NumPy
-//! arrays of u8 made by `numpy.core.multiarray._reconstruct`. Every other global is refused by
-//! name. Values live in an arena, so that shared and self-containing objects need no care, and
-//! each opcode adds at most one value: memory is bounded by the length of the input.
+//! The pickle machine: one opcode after another, on a stack of places in the arena.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 
+use super::{Global, Id, Value};
 use crate::error::{DataError, Result};
 
-/// A value's place in the arena.
-type Id = usize;
-
-/// A value.
-#[derive(Debug, Clone)]
-enum Value {
-    None,
-    Boolean,
-    Integer(i64),
-    /// Bytes or text: a piece of the input.
-    Text(Range<usize>),
-    /// Bytes that Python 3 spelt as Latin-1 text (`_codecs.encode`).
-    Decoded(Vec<u8>),
-    List(Vec<Id>),
-    Tuple(Vec<Id>),
-    Dictionary(Vec<(Id, Id)>),
-    Global(Global),
-    /// `numpy.dtype('u1')`.
-    ByteType,
-    /// A NumPy array; its shape and data arrive with BUILD.
-    Array(Option<(Vec<usize>, Id)>),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Global {
-    Reconstruct,
-    NdArray,
-    DataType,
-    Encode,
-}
-
-/// A pickle read into memory.
-#[derive(Debug)]
-pub(crate) struct Pickle<'a> {
+/// The pickle machine: input, stack, marks, memo.
+pub(super) struct Machine<'a> {
     input: &'a [u8],
     path: &'a Path,
-    values: Vec<Value>,
-    root: Id,
+    position: usize,
+    opcode_at: usize,
+    pub(super) values: Vec<Value>,
+    stack: Vec<Id>,
+    marks: Vec<usize>,
+    memo: BTreeMap<u64, Id>,
+    /// Bytes decoded from Latin-1 so far: never more than the input has.
+    decoded: usize,
 }
 
-/// An array of u8 and its shape.
-#[derive(Debug)]
-pub(crate) struct ByteArray<'a> {
-    pub(crate) shape: &'a [usize],
-    pub(crate) data: &'a [u8],
-}
-
-impl<'a> Pickle<'a> {
-    /// Reads the pickle at the start of `input`; `path` names it in errors.
-    ///
-    /// # Errors
-    /// [`DataError::Pickle`] for an opcode or global outside the vocabulary, or a truncated pickle.
-    pub(crate) fn read(input: &'a [u8], path: &'a Path) -> Result<Self> {
-        let mut machine = Machine {
+impl<'a> Machine<'a> {
+    pub(super) fn new(input: &'a [u8], path: &'a Path) -> Self {
+        Self {
             input,
             path,
             position: 0,
@@ -74,91 +33,8 @@ impl<'a> Pickle<'a> {
             marks: Vec::new(),
             memo: BTreeMap::new(),
             decoded: 0,
-        };
-        let root = machine.run()?;
-        Ok(Self {
-            input,
-            path,
-            values: machine.values,
-            root,
-        })
-    }
-
-    /// The entry `key` of the outermost dictionary.
-    fn entry(&self, key: &str) -> Option<&Value> {
-        let Value::Dictionary(entries) = &self.values[self.root] else {
-            return None;
-        };
-        let (_, value) = entries
-            .iter()
-            .rev()
-            .find(|(k, _)| self.bytes(*k) == Some(key.as_bytes()))?;
-        Some(&self.values[*value])
-    }
-
-    fn bytes(&self, id: Id) -> Option<&[u8]> {
-        match &self.values[id] {
-            Value::Text(range) => Some(&self.input[range.clone()]),
-            Value::Decoded(bytes) => Some(bytes),
-            _ => None,
         }
     }
-
-    fn missing(&self, key: &str, expected: &str) -> DataError {
-        let found = match self.entry(key) {
-            Some(_) => format!("another value under \"{key}\""),
-            None => format!("a pickle without the key \"{key}\""),
-        };
-        DataError::format(self.path, found, expected)
-    }
-
-    /// The array of u8 under `key`.
-    pub(crate) fn byte_array(&self, key: &str) -> Result<ByteArray<'_>> {
-        let expected = format!("a dictionary with an array of uint8 under \"{key}\"");
-        let Some(Value::Array(Some((shape, data)))) = self.entry(key) else {
-            return Err(self.missing(key, &expected));
-        };
-        let data = self
-            .bytes(*data)
-            .ok_or_else(|| self.missing(key, &expected))?;
-        let length = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
-        if length != Some(data.len()) {
-            let found = format!("{} bytes under \"{key}\"", data.len());
-            let expected = format!("as many as the shape {shape:?} says");
-            return Err(DataError::format(self.path, found, expected));
-        }
-        Ok(ByteArray { shape, data })
-    }
-
-    /// The list of integers under `key`.
-    pub(crate) fn integers(&self, key: &str) -> Result<Vec<i64>> {
-        let expected = format!("a dictionary with a list of integers under \"{key}\"");
-        let Some(Value::List(items)) = self.entry(key) else {
-            return Err(self.missing(key, &expected));
-        };
-        let integer = |&id: &Id| match self.values[id] {
-            Value::Integer(value) => Ok(value),
-            _ => Err(self.missing(key, &expected)),
-        };
-        items.iter().map(integer).collect()
-    }
-}
-
-/// The pickle machine: input, stack, marks, memo.
-struct Machine<'a> {
-    input: &'a [u8],
-    path: &'a Path,
-    position: usize,
-    opcode_at: usize,
-    values: Vec<Value>,
-    stack: Vec<Id>,
-    marks: Vec<usize>,
-    memo: BTreeMap<u64, Id>,
-    /// Bytes decoded from Latin-1 so far: never more than the input has.
-    decoded: usize,
-}
-
-impl Machine<'_> {
     fn error(&self, found: impl Into<String>, expected: &str) -> DataError {
         DataError::Pickle {
             path: self.path.into(),
@@ -168,7 +44,8 @@ impl Machine<'_> {
         }
     }
 
-    fn run(&mut self) -> Result<Id> {
+    /// Runs to STOP; gives the place of the outermost value.
+    pub(super) fn run(&mut self) -> Result<Id> {
         loop {
             self.opcode_at = self.position;
             let opcode = self.take(1)?[0];
@@ -498,131 +375,5 @@ impl Machine<'_> {
         let shape = shape.ok_or_else(|| self.error("a shape of other values", "integers"))?;
         self.values[target] = Value::Array(Some((shape, data)));
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn read(input: &[u8]) -> Result<Pickle<'_>> {
-        Pickle::read(input, Path::new("batch"))
-    }
-
-    /// `{"labels": [1, 300, -2], "data": array(shape (1, 3), u8)}` as Python 2 writes it.
-    fn small() -> Vec<u8> {
-        let mut bytes =
-            b"\x80\x02}q\x01(U\x06labelsq\x02]q\x03(K\x01M\x2c\x01J\xfe\xff\xff\xffe".to_vec();
-        bytes.extend(
-            b"U\x04dataq\x04cnumpy.core.multiarray\n_reconstruct\nq\x05cnumpy\nndarray\nq\x06",
-        );
-        bytes.extend(b"K\x00\x85U\x01b\x87Rq\x07(K\x01K\x01K\x03\x86cnumpy\ndtype\nq\x08U\x02u1K\x00K\x01\x87Rq\x09");
-        bytes.extend(b"(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89U\x03abctbu.");
-        bytes
-    }
-
-    #[test]
-    fn a_batch_is_read() {
-        let bytes = small();
-        let pickle = read(&bytes).unwrap();
-        assert_eq!(pickle.integers("labels").unwrap(), [1, 300, -2]);
-        let array = pickle.byte_array("data").unwrap();
-        assert_eq!((array.shape, array.data), (&[1, 3][..], &b"abc"[..]));
-        let error = pickle.integers("fine_labels").unwrap_err().to_string();
-        assert!(error.contains("without the key \"fine_labels\""), "{error}");
-        assert!(pickle.integers("data").is_err() && pickle.byte_array("labels").is_err());
-    }
-
-    #[test]
-    fn every_truncation_is_an_error() {
-        let bytes = small();
-        for cut in 0..bytes.len() {
-            assert!(read(&bytes[..cut]).is_err(), "{cut}");
-        }
-    }
-
-    #[test]
-    fn other_globals_are_refused_by_name_and_offset() {
-        let error = read(b"\x80\x02cos\nsystem\nU\x02ls\x85R.").unwrap_err();
-        let DataError::Pickle { offset, found, .. } = &error else {
-            panic!("{error}");
-        };
-        assert_eq!((*offset, &found[..]), (2, "the global \"os.system\""));
-        let error = read(b"\x80\x04\x8c\x08builtins\x8c\x04eval\x93.").unwrap_err();
-        assert!(error.to_string().contains("builtins.eval"), "{error}");
-        assert!(read(b"\x80\x02cnumpy\ndtype\nU\x02f4\x85R.").is_err());
-        assert!(read(b"\x80\x02}b.").is_err());
-    }
-
-    #[test]
-    fn crafted_pickles_neither_panic_nor_grow() {
-        for bytes in [
-            &b"."[..],
-            b"(.",
-            b"u.",
-            b"h\x00.",
-            b"]a.",
-            b"](K\x01u.",
-            b"T\xff\xff\xff\xff",
-            b"\x8e\xff\xff\xff\xff\xff\xff\xff\xff",
-            b"\x8a\x09\x00\x00\x00\x00\x00\x00\x00\x00\x00.",
-            b"\x80\x09.",
-            b"R.",
-            b"\x93.",
-            b"c",
-        ] {
-            assert!(read(bytes).is_err(), "{bytes:?}");
-        }
-        // a list that holds itself is harmless
-        assert!(read(b"]q\x00h\x00a.").unwrap().integers("x").is_err());
-        // decoding one text again and again is not
-        let mut bomb = b"c_codecs\nencode\nq\x00X\x40\x00\x00\x00".to_vec();
-        bomb.extend([b'a'; 64]);
-        bomb.extend(b"U\x06latin1\x86q\x01R");
-        for _ in 0..20 {
-            bomb.extend(b"h\x00h\x01R");
-        }
-        bomb.push(b'.');
-        assert!(read(&bomb).unwrap_err().to_string().contains("more text"));
-    }
-
-    proptest! {
-        #[test]
-        fn random_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            if let Ok(pickle) = read(&bytes) {
-                let _ = (pickle.integers("labels"), pickle.byte_array("data"));
-            }
-        }
-
-        #[test]
-        fn a_damaged_batch_never_panics(at in 0usize..200, value: u8, insert: bool) {
-            let mut bytes = small();
-            let at = at % bytes.len();
-            match insert {
-                true => bytes.insert(at, value),
-                false => bytes[at] = value,
-            }
-            if let Ok(pickle) = read(&bytes) {
-                let _ = (pickle.integers("labels"), pickle.byte_array("data"));
-            }
-        }
-
-        /// Mostly valid opcodes, so that the stack gets deep and calls are tried.
-        #[test]
-        fn random_opcodes_never_panic(
-            picks in proptest::collection::vec(0usize..24, 0..200)
-        ) {
-            let words: [&[u8]; 24] = [
-                b"(", b"0", b"N", b"\x88", b"K\x01", b"U\x02u1", b"U\x04data", b"}", b"]", b")",
-                b"t", b"\x85", b"\x86", b"\x87", b"a", b"e", b"s", b"u", b"q\x00", b"h\x00",
-                b"cnumpy\ndtype\n", b"cnumpy.core.multiarray\n_reconstruct\n", b"R", b"b",
-            ];
-            let mut bytes: Vec<u8> = picks.iter().flat_map(|&p| words[p].to_vec()).collect();
-            bytes.push(b'.');
-            if let Ok(pickle) = read(&bytes) {
-                let _ = (pickle.integers("labels"), pickle.byte_array("data"));
-            }
-        }
     }
 }
