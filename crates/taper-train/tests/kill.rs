@@ -221,11 +221,11 @@ fn a_file_that_cannot_grow() {
     assert!(std::fs::read(directory.join(MODEL_FILE)).unwrap() == whole.model);
 }
 
-/// A real file system of 7 MB, which two checkpoints fill. Needs the right to mount one.
+/// A real file system of 4 MB, which the first checkpoint nearly fills. Needs the right to mount one.
 #[test]
 fn a_full_disk() {
     let root = tempfile::tempdir().unwrap();
-    let mount = Mounted::tmpfs(root.path().join("disk"), "7m");
+    let mount = Mounted::tmpfs(root.path().join("disk"), "4m");
     let Some(mount) = mount else {
         println!("skipped: not allowed to mount a small file system here");
         return;
