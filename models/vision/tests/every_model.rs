@@ -137,21 +137,27 @@ fn learns(entry: &ModelEntry, config: &ModelConfig) -> Result<()> {
         let gradient = gradient.unwrap_or_else(|| panic!("{name}: {parameter} has no gradient"));
         let size = gradient.abs()?.sum_all()?.to_scalar::<f32>()?;
         assert!(size.is_finite(), "{name}: {parameter} has gradient {size}");
-        // What a bias adds before a batch norm, the batch mean takes away again.
-        let idle =
-            entry.family == "vgg" && parameter.ends_with("bias") && is_convolution(&parameter);
+        let idle = taken_away_again(entry.family, &parameter);
         assert!(size > 0.0 || idle, "{name}: {parameter} has gradient 0");
     }
     Ok(())
 }
 
-/// In a VGG's blocks the convolutions have the slots 0, 3, 6, ….
-fn is_convolution(parameter: &str) -> bool {
-    let slot = parameter
-        .split('.')
-        .nth(1)
-        .and_then(|slot| slot.parse().ok());
-    slot.is_some_and(|slot: usize| parameter.starts_with("block") && slot.is_multiple_of(3))
+/// Whether a parameter is a shift that the next batch norm subtracts with the batch mean, so that
+/// its gradient is 0 but for rounding (seen in the originals as well): a VGG convolution's bias;
+/// a batch norm without ReLU before a 1x1 convolution and its batch norm.
+fn taken_away_again(family: &str, parameter: &str) -> bool {
+    let parts: Vec<_> = parameter.split('.').collect();
+    match (family, parts[..]) {
+        ("vgg", [block, slot, "bias"]) => {
+            let slot = slot.parse::<usize>();
+            block.starts_with("block") && slot.is_ok_and(|slot| slot.is_multiple_of(3))
+        }
+        ("mobilenet_v2", [.., "7", "bias"]) => true,
+        ("shufflenet_v2", [_, "0", "bn1" | "bn4", "bias"]) => true,
+        ("shufflenet_v2", [_, block, "bn2", "bias"]) => block != "0",
+        _ => false,
+    }
 }
 
 /// Heads are general in the size of the image: 48 pixels give six-by-six maps.

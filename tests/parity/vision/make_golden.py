@@ -217,12 +217,27 @@ def spread(items, count):
 def gradient_names(net):
     """The first convolution, the head, and parameters spread over the sorted names.
 
-    A bias before a batch norm in training mode has gradient 0 but for rounding: left out.
+    A shift that a batch norm in training mode takes away again has gradient 0 but for rounding: left out.
     """
-    idle = {f"{n}.bias" for n, m in net.named_modules() if isinstance(m, torch.nn.Conv2d) and m.bias is not None}
-    names = [n for n, _ in net.named_parameters() if n not in idle]
+    size = {n: p.grad.abs().mean().item() for n, p in net.named_parameters()}
+    names = [n for n in size if size[n] > 1e-12]
+    idle = [n for n in size if size[n] <= 1e-12]
+    assert all(n.endswith("bias") for n in idle)
+    if idle:
+        print(f"  {len(idle)} without gradient, such as {spread(idle, 4)}; "
+              f"the smallest other is {min(size[n] for n in names):.1g}")
     chosen = {names[0], head(net)[0] + ".weight", head(net)[0] + ".bias"}
     return sorted(chosen.union(spread(sorted(names), GRADIENT_TENSORS)))
+
+
+def gradient_error(net, x, labels, reference, names):
+    """How far PyTorch's own f32 gradients are from f64: the largest over the rows that are compared."""
+    logits = net.train()(x.float())
+    logits = logits[0] if isinstance(logits, tuple) else logits
+    torch.nn.functional.cross_entropy(logits, labels).backward()
+    found = dict(net.named_parameters())
+    errors = [(found[n].grad.double() - reference[n].grad).abs().max() / reference[n].grad.abs().max() for n in names]
+    return float(f"{max(errors).item():.2g}")
 
 
 def golden(name, classes, gain, make, reader, twin):
@@ -263,6 +278,7 @@ def golden(name, classes, gain, make, reader, twin):
     entry["gradients"] = gradient_names(net)
     entry["loss"] = loss.item()
     modules, parameters = dict(net.named_modules()), dict(net.named_parameters())
+    entry["gradient_error_f32"] = gradient_error(build(make, gain).float(), x, labels, parameters, entry["gradients"])
     out["train.logits"] = logits.detach().numpy()
     out["train.running"] = np.stack([
         [sample(getattr(modules[n], f), RUNNING_SAMPLES) for f in ("running_mean", "running_var")]
