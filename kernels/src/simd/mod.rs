@@ -83,6 +83,54 @@ pub(crate) trait Simd: Copy + 'static {
     );
 }
 
+/// A number the compiler knows nothing about.
+///
+/// In a loop over tiles it would else keep dozens of derived addresses, one for each plane of a
+/// tile, in memory and step them all; computing them afresh is much cheaper.
+#[inline(always)]
+pub(crate) fn opaque(value: usize) -> usize {
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    {
+        let mut value = value;
+        // SAFETY: no instruction at all.
+        unsafe {
+            std::arch::asm!("/* {0} */", inout(reg) value, options(pure, nomem, nostack, preserves_flags));
+        }
+        value
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    value
+}
+
+/// Cuts pixels `begin..end` of planes at `planes`, each of `pixels`, into runs (first, count) of at most a block.
+///
+/// Where all planes are aligned alike, the first run is short so that the others begin on a cache line: planes
+/// whose size is a power of two share cache sets, and 16 lines touched twice would push each other out.
+#[inline(always)]
+pub(crate) fn runs(
+    planes: *const f32,
+    pixels: usize,
+    begin: usize,
+    end: usize,
+) -> impl Iterator<Item = (usize, usize)> {
+    let beyond = (planes as usize / size_of::<f32>() + begin) % BLOCK;
+    let head = if pixels.is_multiple_of(BLOCK) && end - begin >= 2 * BLOCK {
+        BLOCK - beyond
+    } else {
+        BLOCK
+    };
+    let mut next = begin;
+    let mut length = head;
+    std::iter::from_fn(move || {
+        (next < end).then(|| {
+            let run = (next, length.min(end - next));
+            next += run.1;
+            length = BLOCK;
+            run
+        })
+    })
+}
+
 /// The instruction sets that kernels are compiled for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Level {

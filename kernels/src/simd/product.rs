@@ -138,27 +138,60 @@ unsafe fn tile<S: Simd, const M: usize, const N: usize, const TRANSPOSED: bool>(
     // SAFETY: required of the caller.
     unsafe {
         let mut sums = [[S::zero(); N]; M];
-        for step in 0..p.depth {
-            let row = p.b.add(step * p.b_stride);
-            let mut b = [S::zero(); N];
-            for (j, b) in b.iter_mut().enumerate() {
-                *b = S::load(row.add(j * S::LANES));
+        let mut step = 0;
+        // A row's address serves several steps: with one vector of columns, finding the
+        // addresses of many rows would take longer than the arithmetic.
+        if !TRANSPOSED && N == 1 {
+            while step + 4 <= p.depth {
+                steps::<S, M, N, TRANSPOSED, 4>(&p, step, &mut sums);
+                step += 4;
             }
-            for (i, sums) in sums.iter_mut().enumerate() {
-                let a = match TRANSPOSED {
-                    true => p.a.add(step * p.a_stride + i),
-                    false => p.a.add(i * p.a_stride + step),
-                };
-                let a = S::splat(*a);
-                for (sum, &b) in sums.iter_mut().zip(&b) {
-                    *sum = S::mul_add(a, b, *sum);
-                }
+        }
+        if !TRANSPOSED && N == 2 {
+            while step + 2 <= p.depth {
+                steps::<S, M, N, TRANSPOSED, 2>(&p, step, &mut sums);
+                step += 2;
             }
+        }
+        while step < p.depth {
+            steps::<S, M, N, TRANSPOSED, 1>(&p, step, &mut sums);
+            step += 1;
         }
         for (i, sums) in sums.iter().enumerate() {
             for (j, &sum) in sums.iter().enumerate() {
                 let to = p.c.add(i * p.c_stride + j * S::LANES);
                 S::store(to, if p.add { S::add(S::load(to), sum) } else { sum });
+            }
+        }
+    }
+}
+
+/// Adds U steps of depth to the sums.
+#[inline(always)]
+unsafe fn steps<S: Simd, const M: usize, const N: usize, const TRANSPOSED: bool, const U: usize>(
+    p: &Product,
+    step: usize,
+    sums: &mut [[S::Vector; N]; M],
+) {
+    // SAFETY: required of the caller.
+    unsafe {
+        let mut b = [[S::zero(); N]; U];
+        for (u, b) in b.iter_mut().enumerate() {
+            let row = p.b.add((step + u) * p.b_stride);
+            for (j, b) in b.iter_mut().enumerate() {
+                *b = S::load(row.add(j * S::LANES));
+            }
+        }
+        for (i, sums) in sums.iter_mut().enumerate() {
+            let row = match TRANSPOSED {
+                true => p.a.add(step * p.a_stride + i),
+                false => p.a.add(i * p.a_stride + step),
+            };
+            for (u, b) in b.iter().enumerate() {
+                let a = S::splat(*row.add(u));
+                for (sum, &b) in sums.iter_mut().zip(b) {
+                    *sum = S::mul_add(a, b, *sum);
+                }
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Source planes of 16 channels, pixel-major and padded: `[row][column][16]`.
 
 use super::super::pass::{Pass, Tap};
-use crate::simd::{BLOCK, Simd};
+use crate::simd::{BLOCK, Simd, runs};
 
 /// Floats of a strip of padded planes, at most: 128 KiB, part of the second-level cache.
 const STRIP_AT_MOST: usize = 32 << 10;
@@ -99,8 +99,7 @@ impl Layout {
         let pixels = self.source.0 * self.source.1;
         let rows: [usize; BLOCK] = std::array::from_fn(|channel| channel * pixels);
         let strip = strip.wrapping_sub(padded.0 * self.width * BLOCK);
-        for pixel in (begin..stop).step_by(BLOCK) {
-            let columns = (stop - pixel).min(BLOCK);
+        for (pixel, columns) in runs(planes, pixels, begin, stop) {
             // SAFETY: the pixels lie inside the planes, their offsets inside the strip.
             unsafe {
                 let offsets = self.offsets[pixel..].as_ptr();

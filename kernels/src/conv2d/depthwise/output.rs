@@ -3,7 +3,7 @@
 use super::super::pass::{Output, Pass};
 use super::layout::Layout;
 use crate::scratch::Scratch;
-use crate::simd::{BLOCK, Kernel, Level, Simd};
+use crate::simd::{BLOCK, Kernel, Level, Simd, runs};
 use crate::threads::{Shared, for_each};
 
 /// Pixels a task should have, so that its border is cleared seldom.
@@ -133,8 +133,7 @@ impl Kernel for Task<'_> {
                 }
                 let plane = c.target.at(plane * target_pixels + target_rows.0 * width);
                 let pixels = (target_rows.1 - target_rows.0) * width;
-                for pixel in (0..pixels).step_by(BLOCK) {
-                    let columns = (pixels - pixel).min(BLOCK);
+                for (pixel, columns) in runs(plane, target_pixels, 0, pixels) {
                     let offsets = c.pixel_offsets[pixel..].as_ptr();
                     S::scatter_pixels(
                         values.as_ptr(),

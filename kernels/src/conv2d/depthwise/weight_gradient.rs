@@ -4,7 +4,7 @@ use super::super::geometry::Problem;
 use super::super::pass::Pass;
 use super::layout::Layout;
 use crate::scratch::Scratch;
-use crate::simd::{BLOCK, Kernel, Level, Simd};
+use crate::simd::{BLOCK, Kernel, Level, Simd, runs};
 use crate::threads::{Shared, for_each, for_each_chunk};
 
 /// Tasks there should be; runs of images have sums of their own, added in order.
@@ -108,9 +108,8 @@ impl Kernel for Task<'_> {
                     c.layout
                         .gather::<S>(source.as_ptr(), count, (first, end), x.as_mut_ptr());
                     let (begin, stop) = (first * p.output.1, end * p.output.1);
-                    for pixel in (begin..stop).step_by(BLOCK) {
+                    for (pixel, columns) in runs(gradient.as_ptr(), pixels, begin, stop) {
                         let from = gradient.as_ptr().add(pixel);
-                        let columns = (stop - pixel).min(BLOCK);
                         let offsets = c.pixel_offsets[pixel - begin..].as_ptr();
                         S::gather_pixels(
                             from,

@@ -7,7 +7,7 @@ use super::super::geometry::Problem;
 use super::super::pass::Pass;
 use super::planes::Planes;
 use crate::scratch::Scratch;
-use crate::simd::{BLOCK, Kernel, Level, Simd};
+use crate::simd::{BLOCK, Kernel, Level, Simd, runs};
 use crate::threads::{Shared, for_each, for_each_chunk};
 
 /// Tasks of a group of channels: runs of images times parts of the output channels.
@@ -321,8 +321,7 @@ unsafe fn lay_out<S: Simd>(
             for (block, x) in x.chunks_exact_mut(c.plan.image_len / blocks).enumerate() {
                 let channels = (p.group_in() - block * BLOCK).min(BLOCK);
                 let rows: [usize; BLOCK] = std::array::from_fn(|i| (block * BLOCK + i) * pixels);
-                for pixel in (0..pixels).step_by(BLOCK) {
-                    let columns = (pixels - pixel).min(BLOCK);
+                for (pixel, columns) in runs(source.as_ptr(), pixels, 0, pixels) {
                     // SAFETY: channels and pixels lie inside the source, offsets inside the block.
                     unsafe {
                         let (from, offsets) =
@@ -381,8 +380,7 @@ unsafe fn turn<S: Simd>(
         let start = (image * c.problem.out_channels + first) * pixels;
         let source = &c.gradient[start..start + channels * pixels];
         let rows: [usize; BLOCK] = std::array::from_fn(|i| i * pixels);
-        for pixel in (0..pixels).step_by(BLOCK) {
-            let columns = (pixels - pixel).min(BLOCK);
+        for (pixel, columns) in runs(source.as_ptr(), pixels, 0, pixels) {
             // SAFETY: channels and pixels lie inside the gradient, offsets inside the block.
             unsafe {
                 let (from, offsets) = (source.as_ptr().add(pixel), pixel_offsets[pixel..].as_ptr());

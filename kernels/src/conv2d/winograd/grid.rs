@@ -1,6 +1,6 @@
 //! How a batch of planes is cut into 4×4 tiles, and tiles into tasks.
 
-use crate::simd::{BLOCK, Simd};
+use crate::simd::{BLOCK, Simd, runs};
 
 /// Tiles a task should have: enough rows for the products, little enough for the second-level cache.
 const TASK_TILES: usize = 48;
@@ -81,13 +81,13 @@ impl Planes {
         let (first, end) = self.pixel_range(segment.first, segment.end);
         let block = block.wrapping_sub(4 * segment.first * self.row_stride());
         let rows: [usize; BLOCK] = std::array::from_fn(|channel| channel * self.pixels());
-        for pixel in (first..end).step_by(BLOCK) {
+        for (pixel, columns) in runs(planes, self.pixels(), first, end) {
             // SAFETY: the pixels lie inside the planes, their offsets inside the block.
             unsafe {
                 S::gather_pixels(
                     planes.add(pixel),
                     &rows,
-                    (end - pixel).min(BLOCK),
+                    columns,
                     block,
                     self.offsets[pixel..].as_ptr(),
                 );
@@ -108,8 +108,7 @@ impl Planes {
     ) {
         let (first, end) = self.pixel_range(segment.first, segment.end);
         let block = block.wrapping_sub(4 * segment.first * self.row_stride());
-        for pixel in (first..end).step_by(BLOCK) {
-            let columns = (end - pixel).min(BLOCK);
+        for (pixel, columns) in runs(planes, self.pixels(), first, end) {
             // SAFETY: the pixels lie inside the planes, their offsets inside the block.
             unsafe {
                 S::scatter_pixels(

@@ -4,7 +4,7 @@
 //! (interpolation points 0, ±1, ±2, ∞). Each is factored into even and odd parts, so that
 //! the rows for a point and its negative share their work.
 
-use crate::simd::{BLOCK, Simd};
+use crate::simd::{BLOCK, Simd, opaque};
 
 /// Bᵀ d: six pixels to six points.
 #[inline(always)]
@@ -113,6 +113,7 @@ pub(super) unsafe fn input_tile<S: Simd>(
     to: *mut f32,
     plane: usize,
 ) {
+    let plane = opaque(plane);
     // SAFETY: required of the caller.
     unsafe {
         for lane in (0..BLOCK).step_by(S::LANES) {
@@ -128,8 +129,9 @@ pub(super) unsafe fn input_tile<S: Simd>(
                 let row = [
                     half[0][i], half[1][i], half[2][i], half[3][i], half[4][i], half[5][i],
                 ];
+                let row_to = to.add(opaque(i * 6 * plane) + lane);
                 for (j, value) in to_points::<S>(row).into_iter().enumerate() {
-                    S::store(to.add((i * 6 + j) * plane + lane), value);
+                    S::store(row_to.add(j * plane), value);
                 }
             }
         }
@@ -147,6 +149,7 @@ pub(super) unsafe fn gradient_tile<S: Simd>(
     to: *mut f32,
     plane: usize,
 ) {
+    let plane = opaque(plane);
     // SAFETY: required of the caller.
     unsafe {
         for lane in (0..BLOCK).step_by(S::LANES) {
@@ -160,8 +163,9 @@ pub(super) unsafe fn gradient_tile<S: Simd>(
             }
             for i in 0..6 {
                 let row = [half[0][i], half[1][i], half[2][i], half[3][i]];
+                let row_to = to.add(opaque(i * 6 * plane) + lane);
                 for (j, value) in spread::<S>(row).into_iter().enumerate() {
-                    S::store(to.add((i * 6 + j) * plane + lane), value);
+                    S::store(row_to.add(j * plane), value);
                 }
             }
         }
@@ -180,6 +184,7 @@ pub(super) unsafe fn output_tile<S: Simd>(
     row_stride: usize,
     bias: *const f32,
 ) {
+    let plane = opaque(plane);
     // SAFETY: required of the caller.
     unsafe {
         for lane in (0..BLOCK).step_by(S::LANES) {
