@@ -4,10 +4,10 @@
 //! `cpu.rs` the specification and the fast CPU code. Candle's own operators of the
 //! same names are wrong, cut the gradient or are slow where training needs them.
 
-pub mod conv2d;
 mod activation;
 mod avg_pool2d;
 mod batch_norm;
+pub mod conv2d;
 mod cross_entropy;
 mod element;
 mod elementwise;
@@ -39,4 +39,6 @@ pub use optimiser::{AdamWHyper, SgdHyper, adamw_step, ema_step, sgd_step, square
 pub use pool2d::Pool2dGeometry;
 pub use segment_match::segment_match;
 
-pub use conv2d::{Conv2dGeometry, conv2d, conv2d_input_gradient, conv2d_weight_gradient, exact, set_exact};
+pub use conv2d::{
+    Conv2dGeometry, conv2d, conv2d_input_gradient, conv2d_weight_gradient, exact, set_exact,
+};

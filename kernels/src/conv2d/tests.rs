@@ -130,14 +130,17 @@ fn winograd_takes_different_paddings_along_the_axes() {
     );
 }
 
-/// Kernels, strides, paddings, dilations, groups, odd sizes and channels.
-const DENSE: &[(
+/// Batch, channels, input, kernel, geometry.
+type Dense = (
     usize,
     (usize, usize),
     (usize, usize),
     (usize, usize),
     Conv2dGeometry,
-)] = &[
+);
+
+/// Kernels, strides, paddings, dilations, groups, odd sizes and channels.
+const DENSE: &[Dense] = &[
     (
         2,
         (3, 16),

@@ -86,6 +86,16 @@ impl Simd for Avx2 {
         unsafe { _mm256_maskload_ps(from, first(count)) }
     }
     #[inline(always)]
+    unsafe fn load_even(from: *const f32, count: usize) -> __m256 {
+        unsafe {
+            let floats = (2 * count).saturating_sub(1);
+            let low = _mm256_maskload_ps(from, first(floats));
+            let high = _mm256_maskload_ps(from.wrapping_add(8), first(floats.saturating_sub(8)));
+            let pairs = _mm256_castps_pd(_mm256_shuffle_ps::<0x88>(low, high));
+            _mm256_castpd_ps(_mm256_permute4x64_pd::<0xd8>(pairs))
+        }
+    }
+    #[inline(always)]
     unsafe fn store_first(to: *mut f32, count: usize, value: __m256) {
         unsafe { _mm256_maskstore_ps(to, first(count), value) }
     }
@@ -108,14 +118,6 @@ impl Simd for Avx2 {
     #[inline(always)]
     unsafe fn neg_mul_add(a: __m256, b: __m256, c: __m256) -> __m256 {
         unsafe { _mm256_fnmadd_ps(a, b, c) }
-    }
-    #[inline(always)]
-    unsafe fn sum(a: __m256) -> f32 {
-        unsafe {
-            let half = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
-            let pair = _mm_add_ps(half, _mm_movehl_ps(half, half));
-            _mm_cvtss_f32(_mm_add_ss(pair, _mm_movehdup_ps(pair)))
-        }
     }
     #[inline(always)]
     unsafe fn gather_pixels(

@@ -7,6 +7,10 @@ use std::arch::x86_64::*;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Avx512;
 
+/// How far ahead of a block of pixels the planes are fetched, in floats: they are too many
+/// streams for the machine to follow by itself.
+const AHEAD: usize = 64;
+
 #[target_feature(enable = "avx512f,avx512vl,avx2,fma")]
 #[inline(never)]
 unsafe fn call<K: Kernel>(kernel: K) {
@@ -93,6 +97,17 @@ impl Simd for Avx512 {
         unsafe { _mm512_maskz_loadu_ps(first(count), from) }
     }
     #[inline(always)]
+    unsafe fn load_even(from: *const f32, count: usize) -> __m512 {
+        unsafe {
+            let floats = (2 * count).saturating_sub(1);
+            let low = _mm512_maskz_loadu_ps(first(floats), from);
+            let high =
+                _mm512_maskz_loadu_ps(first(floats.saturating_sub(16)), from.wrapping_add(16));
+            let even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+            _mm512_permutex2var_ps(low, even, high)
+        }
+    }
+    #[inline(always)]
     unsafe fn store_first(to: *mut f32, count: usize, value: __m512) {
         unsafe { _mm512_mask_storeu_ps(to, first(count), value) }
     }
@@ -117,10 +132,6 @@ impl Simd for Avx512 {
         unsafe { _mm512_fnmadd_ps(a, b, c) }
     }
     #[inline(always)]
-    unsafe fn sum(a: __m512) -> f32 {
-        unsafe { _mm512_reduce_add_ps(a) }
-    }
-    #[inline(always)]
     unsafe fn gather_pixels(
         from: *const f32,
         rows: &[usize],
@@ -132,7 +143,9 @@ impl Simd for Avx512 {
             if rows.len() == 16 && columns == 16 {
                 let mut block = [_mm512_setzero_ps(); 16];
                 for (row, &offset) in block.iter_mut().zip(rows) {
-                    *row = _mm512_loadu_ps(from.add(offset));
+                    let row_from = from.add(offset);
+                    _mm_prefetch::<_MM_HINT_T0>(row_from.wrapping_add(AHEAD).cast());
+                    *row = _mm512_loadu_ps(row_from);
                 }
                 let block = transpose(block);
                 for (i, &row) in block.iter().enumerate() {

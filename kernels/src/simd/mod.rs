@@ -50,8 +50,10 @@ pub(crate) trait Simd: Copy + 'static {
     unsafe fn splat(value: f32) -> Self::Vector;
     unsafe fn load(from: *const f32) -> Self::Vector;
     unsafe fn store(to: *mut f32, value: Self::Vector);
-    /// The first `count` lanes from memory, zeros in the others; `count` may be 0 or exceed the lanes.
+    /// The first `count` lanes from memory, zeros in the others; `count` may exceed the lanes.
     unsafe fn load_first(from: *const f32, count: usize) -> Self::Vector;
+    /// Every second float, `count` of them, zeros in the other lanes; reads none beyond the last.
+    unsafe fn load_even(from: *const f32, count: usize) -> Self::Vector;
     /// The first `count` lanes to memory.
     unsafe fn store_first(to: *mut f32, count: usize, value: Self::Vector);
     unsafe fn add(a: Self::Vector, b: Self::Vector) -> Self::Vector;
@@ -61,8 +63,6 @@ pub(crate) trait Simd: Copy + 'static {
     unsafe fn mul_add(a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
     /// c − a·b
     unsafe fn neg_mul_add(a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
-    /// The sum of the lanes.
-    unsafe fn sum(a: Self::Vector) -> f32;
     /// Channel-major to pixel-major: `columns ≤ 16` pixels of the up to 16 channels at `from + rows[channel]`,
     /// to 16 floats a pixel at `to + offsets[pixel]`; missing channels are zeros.
     unsafe fn gather_pixels(

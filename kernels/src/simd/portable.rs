@@ -52,6 +52,14 @@ impl Simd for Portable {
         value
     }
     #[inline(always)]
+    unsafe fn load_even(from: *const f32, count: usize) -> [f32; 4] {
+        let mut value = [0.0; 4];
+        for (i, lane) in value.iter_mut().enumerate().take(count) {
+            *lane = unsafe { *from.add(2 * i) };
+        }
+        value
+    }
+    #[inline(always)]
     unsafe fn store_first(to: *mut f32, count: usize, value: [f32; 4]) {
         for (i, lane) in value.into_iter().enumerate().take(count) {
             unsafe { *to.add(i) = lane };
@@ -76,10 +84,6 @@ impl Simd for Portable {
     #[inline(always)]
     unsafe fn neg_mul_add(a: [f32; 4], b: [f32; 4], c: [f32; 4]) -> [f32; 4] {
         std::array::from_fn(|i| mul_add(-a[i], b[i], c[i]))
-    }
-    #[inline(always)]
-    unsafe fn sum(a: [f32; 4]) -> f32 {
-        (a[0] + a[1]) + (a[2] + a[3])
     }
     #[inline(always)]
     unsafe fn gather_pixels(

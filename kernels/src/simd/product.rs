@@ -70,7 +70,7 @@ impl<const N: usize> Kernel for Panel<N> {
     unsafe fn run<S: Simd>(self) {
         // Rows a tile, so that accumulators, one row of B and a broadcast fit the registers.
         let most = match (S::LANES, N) {
-            (16, 1) => 14,
+            (16, 1) => 16,
             (16, 2) => 12,
             (16, 3) => 8,
             (16, _) => 6,
@@ -117,6 +117,8 @@ unsafe fn rows_of<S: Simd, const N: usize>(p: Product, rows: usize) {
             12 if S::LANES == 16 && N < 3 => layout::<S, 12, N>(p),
             13 if S::LANES == 16 && N < 2 => layout::<S, 13, N>(p),
             14 if S::LANES == 16 && N < 2 => layout::<S, 14, N>(p),
+            15 if S::LANES == 16 && N < 2 => layout::<S, 15, N>(p),
+            16 if S::LANES == 16 && N < 2 => layout::<S, 16, N>(p),
             _ => {}
         }
     }

@@ -1,6 +1,7 @@
 //! The shifted copies of source planes: `[channel][column shift][row phase][row][width]`.
 
 use super::super::pass::{Pass, Phases, Tap, reach};
+use crate::simd::Simd;
 
 /// How source planes are copied for a pass.
 pub(super) struct Planes {
@@ -56,8 +57,17 @@ impl Planes {
     }
 
     /// Copies one source plane for positions of rows `first..first + rows`.
+    ///
+    /// # Safety
+    /// The machine has `S`.
     #[inline(always)]
-    pub(super) fn copy(&self, source: &[f32], first: usize, rows: usize, copies: &mut [f32]) {
+    pub(super) unsafe fn copy<S: Simd>(
+        &self,
+        source: &[f32],
+        first: usize,
+        rows: usize,
+        copies: &mut [f32],
+    ) {
         let width = self.lattice.1;
         let mut parts = copies.chunks_exact_mut(self.phase_len(rows));
         for &column in &self.columns {
@@ -88,7 +98,10 @@ impl Planes {
                     let from = row(top + y) + (column + (left * self.step.1) as isize) as usize;
                     target[..left].fill(0.0);
                     target[right..].fill(0.0);
-                    copy_row(&source[from..], self.step.1, &mut target[left..right]);
+                    // SAFETY: required of the caller.
+                    unsafe {
+                        copy_row::<S>(&source[from..], self.step.1, &mut target[left..right])
+                    };
                 }
             }
         }
@@ -114,25 +127,30 @@ fn copy_block(source: &[f32], column: isize, target: &mut [f32], width: usize) {
 }
 
 /// Copies every `step`-th value.
+///
+/// # Safety
+/// The machine has `S`.
 #[inline(always)]
-pub(super) fn copy_row(source: &[f32], step: usize, target: &mut [f32]) {
-    match step {
-        1 => target.copy_from_slice(&source[..target.len()]),
-        2 => {
-            // Pairs, so that the loop becomes two loads and a permutation.
-            let pairs = source.len().div_ceil(2).min(target.len());
-            let whole = (source.len() / 2).min(pairs);
-            for (value, pair) in target[..whole].iter_mut().zip(source.chunks_exact(2)) {
-                *value = pair[0];
-            }
-            for (index, value) in target.iter_mut().enumerate().skip(whole) {
-                *value = source[2 * index];
-            }
+unsafe fn copy_row<S: Simd>(source: &[f32], step: usize, target: &mut [f32]) {
+    let count = target.len();
+    assert!(count == 0 || (count - 1) * step < source.len());
+    if step > 2 {
+        for (value, &from) in target.iter_mut().zip(source.iter().step_by(step)) {
+            *value = from;
         }
-        _ => {
-            for (value, &from) in target.iter_mut().zip(source.iter().step_by(step)) {
-                *value = from;
-            }
+        return;
+    }
+    for first in (0..count).step_by(S::LANES) {
+        let left = (count - first).min(S::LANES);
+        // SAFETY: the values read and written lie inside the slices, as asserted.
+        unsafe {
+            let from = source.as_ptr().add(first * step);
+            let value = if step == 1 {
+                S::load_first(from, left)
+            } else {
+                S::load_even(from, left)
+            };
+            S::store_first(target.as_mut_ptr().add(first), left, value);
         }
     }
 }

@@ -306,7 +306,8 @@ impl Right {
         let shift = (first - start) * c.planes.lattice.1;
         for (channel, copies) in copies[..end].chunks_exact_mut(len.max(1)).enumerate() {
             let plane = &source[channel * c.planes.source_pixels()..][..c.planes.source_pixels()];
-            c.planes.copy(plane, start, c.most_rows, copies);
+            // SAFETY: the machine has `S`.
+            unsafe { c.planes.copy::<S>(plane, start, c.most_rows, copies) };
         }
         let values = copies.as_ptr().wrapping_add(shift);
         Self {

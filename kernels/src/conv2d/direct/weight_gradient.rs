@@ -335,7 +335,10 @@ unsafe fn lay_out<S: Simd>(
             let len = planes.channel_len(p.output.0);
             let mut copies = Scratch::take(p.group_in() * len);
             for (channel, copies) in copies.chunks_exact_mut(len.max(1)).enumerate() {
-                planes.copy(&source[channel * pixels..][..pixels], 0, p.output.0, copies);
+                // SAFETY: the machine has `S`.
+                unsafe {
+                    planes.copy::<S>(&source[channel * pixels..][..pixels], 0, p.output.0, copies)
+                };
             }
             let out_pixels = p.output_pixels();
             for (taps, x) in taps

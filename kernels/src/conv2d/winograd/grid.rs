@@ -67,6 +67,20 @@ impl Planes {
         (row(4 * first), row(4 * end + self.overlap))
     }
 
+    /// Clears the border of a segment's padded block: all that `gather` does not write.
+    pub(super) fn clear_border(&self, segment: &Segment, block: &mut [f32]) {
+        let (first, end) = (4 * segment.first, 4 * segment.end + self.overlap);
+        let columns = self.before.1 * BLOCK..(self.before.1 + self.width) * BLOCK;
+        for (row, values) in (first..end).zip(block.chunks_exact_mut(self.row_stride())) {
+            if row < self.before.0 || row >= self.before.0 + self.height {
+                values.fill(0.0);
+            } else {
+                values[..columns.start].fill(0.0);
+                values[columns.end..].fill(0.0);
+            }
+        }
+    }
+
     /// Copies 16 channels, pixel by pixel, from `planes` into the padded `block` of a segment.
     ///
     /// # Safety

@@ -154,9 +154,15 @@ pub(super) unsafe fn points_of<S: Simd>(
     (to, plane): (*mut f32, usize),
     overlap: usize,
 ) {
-    let mut block = Scratch::zeros(planes.block_len(grid.most_rows()));
+    let mut block = Scratch::take(planes.block_len(grid.most_rows()));
     let row_stride = planes.row_stride();
+    let mut cleared = false;
     for segment in grid.segments(task) {
+        if !cleared {
+            // All segments of a task have the same rows, hence the same border.
+            planes.clear_border(&segment, &mut block);
+            cleared = true;
+        }
         for channel in (0..channels).step_by(BLOCK) {
             let start = (segment.image * channels + channel) * planes.pixels();
             let image = &source[start..start + BLOCK * planes.pixels()];

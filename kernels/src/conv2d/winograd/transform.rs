@@ -4,6 +4,9 @@
 //! (interpolation points 0, ±1, ±2, ∞). Each is factored into even and odd parts, so that
 //! the rows for a point and its negative share their work.
 
+// Rows and columns of small matrices read best by index.
+#![allow(clippy::needless_range_loop)]
+
 use crate::simd::{BLOCK, Simd, opaque};
 
 /// Bᵀ d: six pixels to six points.
