@@ -148,14 +148,14 @@ fn learns(entry: &ModelEntry, config: &ModelConfig) -> Result<()> {
 /// a batch norm without ReLU before a 1x1 convolution and its batch norm.
 fn taken_away_again(family: &str, parameter: &str) -> bool {
     let parts: Vec<_> = parameter.split('.').collect();
-    match (family, parts[..]) {
+    match (family, parts.as_slice()) {
         ("vgg", [block, slot, "bias"]) => {
             let slot = slot.parse::<usize>();
             block.starts_with("block") && slot.is_ok_and(|slot| slot.is_multiple_of(3))
         }
         ("mobilenet_v2", [.., "7", "bias"]) => true,
         ("shufflenet_v2", [_, "0", "bn1" | "bn4", "bias"]) => true,
-        ("shufflenet_v2", [_, block, "bn2", "bias"]) => block != "0",
+        ("shufflenet_v2", [_, block, "bn2", "bias"]) => *block != "0",
         _ => false,
     }
 }
