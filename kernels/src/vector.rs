@@ -52,14 +52,17 @@ fn run_avx2<P: Pass>(pass: P) -> P::Output {
 
 /// The sum of the partial sums, in a fixed tree.
 #[inline(always)]
-pub(crate) fn total<T: crate::element::Element>(mut lanes: [T; LANES]) -> T {
-    let mut width = LANES / 2;
-    while width > 0 {
-        for lane in 0..width {
-            let other = lanes[lane + width];
-            lanes[lane] += other;
-        }
-        width /= 2;
-    }
-    lanes[0]
+pub(crate) fn total<T: crate::element::Element>(lanes: [T; LANES]) -> T {
+    let [first] = halve::<T, 2, 1>(halve::<T, 4, 2>(halve::<T, 8, 4>(halve::<T, 16, 8>(
+        halve::<T, LANES, 16>(lanes),
+    ))));
+    first
+}
+
+/// Each lane of the first half plus its fellow of the second.
+#[inline(always)]
+fn halve<T: crate::element::Element, const N: usize, const HALF: usize>(
+    lanes: [T; N],
+) -> [T; HALF] {
+    std::array::from_fn(|lane| lanes[lane] + lanes[lane + HALF])
 }

@@ -8,7 +8,7 @@ use crate::{threads, vector};
 use std::mem::MaybeUninit;
 
 /// Rows of fewer outputs are not worth vectors.
-const NARROW: usize = 8;
+const NARROW: usize = 16;
 
 /// The maxima.
 pub(super) fn forward<T: Element>(x: &[T], planes: &Planes) -> Vec<T> {
@@ -175,8 +175,8 @@ fn plane_maxima_strided<T: Element, const POSITIONS: bool, const STRIDE: usize>(
         };
         for y in window.inside.clone() {
             let line = &x[y * width..(y + 1) * width];
-            for offset in 0..planes.columns.window {
-                let (outputs, first) = planes.columns.outputs_at(offset, width);
+            for (outputs, first) in &planes.offsets {
+                let (outputs, first) = (outputs.clone(), *first);
                 let stride = if STRIDE == 0 {
                     planes.columns.stride
                 } else {

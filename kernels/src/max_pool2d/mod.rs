@@ -7,6 +7,7 @@ use crate::operand::{slice, unsupported, with_slice};
 use crate::pool2d::{Axis, Pool2dGeometry, image_dims};
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
+use std::ops::Range;
 use std::sync::OnceLock;
 
 const OP: &str = "max_pool2d";
@@ -44,6 +45,9 @@ pub fn max_pool2d(x: &Tensor, geometry: &Pool2dGeometry) -> Result<Tensor> {
         count: batch * channels,
         height,
         width,
+        offsets: (0..columns.window)
+            .map(|offset| columns.outputs_at(offset, width))
+            .collect(),
         rows,
         columns,
     };
@@ -63,6 +67,8 @@ struct Planes {
     width: usize,
     rows: Axis,
     columns: Axis,
+    /// For each column of the window: the outputs that have an element there, and the first one's.
+    offsets: Vec<(Range<usize>, usize)>,
 }
 
 struct MaxPool2d {

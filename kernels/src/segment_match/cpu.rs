@@ -3,13 +3,13 @@
 use super::Segments;
 use crate::element::Element;
 use crate::output::{Output, chunk_range, collect, fill};
-use crate::vector::{self, Pass};
+use crate::vector::{self, LANES, Pass, total};
 use std::mem::MaybeUninit;
 
 /// Elements of a teacher's image that stay in the nearest cache while all slices pass.
 const PIECE: usize = 2048;
-/// Partial sums of the loss: two AVX-512 registers of `f64`.
-const LANES: usize = 16;
+/// Squares that are added up in the tensor's own type before `f64` takes their sum: 8 a lane.
+const RUN: usize = 8;
 
 /// The loss and the gradients that were asked for.
 pub(super) struct Found<T> {
@@ -90,21 +90,27 @@ impl<T: Element> Pass for Compare<'_, T> {
 
     #[inline(always)]
     fn run(self) -> f64 {
-        let Self { student, teacher } = self;
-        let ((students, student_rest), (teachers, teacher_rest)) =
-            (student.as_chunks::<LANES>(), teacher.as_chunks::<LANES>());
-        let mut sums = [0.0; LANES];
-        for (student, teacher) in students.iter().zip(teachers) {
-            for lane in 0..LANES {
-                let distance = (student[lane] - teacher[lane]).to_f64();
-                sums[lane] += distance * distance;
+        let runs = self
+            .student
+            .chunks(RUN * LANES)
+            .zip(self.teacher.chunks(RUN * LANES));
+        let mut loss = 0.0;
+        for (student, teacher) in runs {
+            let mut sums = [T::from_f64(0.0); LANES];
+            let ((students, student_rest), (teachers, teacher_rest)) =
+                (student.as_chunks::<LANES>(), teacher.as_chunks::<LANES>());
+            for (student, teacher) in students.iter().zip(teachers) {
+                for lane in 0..LANES {
+                    let distance = student[lane] - teacher[lane];
+                    sums[lane] += distance * distance;
+                }
             }
+            for ((sum, &student), &teacher) in sums.iter_mut().zip(student_rest).zip(teacher_rest) {
+                *sum += (student - teacher) * (student - teacher);
+            }
+            loss += total(sums).to_f64();
         }
-        for ((sum, &student), &teacher) in sums.iter_mut().zip(student_rest).zip(teacher_rest) {
-            let distance = (student - teacher).to_f64();
-            *sum += distance * distance;
-        }
-        sums.iter().sum()
+        loss
     }
 }
 
@@ -121,34 +127,33 @@ impl<T: Element> Pass for CompareAndWrite<'_, T> {
 
     #[inline(always)]
     fn run(self) -> f64 {
-        let Self {
-            student,
-            teacher,
-            scale,
-            written,
-        } = self;
-        let ((students, student_rest), (teachers, teacher_rest)) =
-            (student.as_chunks::<LANES>(), teacher.as_chunks::<LANES>());
-        let (blocks, written_rest) = written.as_chunks_mut::<LANES>();
-        let mut sums = [0.0; LANES];
-        for ((student, teacher), written) in students.iter().zip(teachers).zip(blocks) {
-            for lane in 0..LANES {
-                let distance = student[lane] - teacher[lane];
-                written[lane].write(distance * scale);
-                sums[lane] += distance.to_f64() * distance.to_f64();
+        let scale = self.scale;
+        let runs = self
+            .student
+            .chunks(RUN * LANES)
+            .zip(self.teacher.chunks(RUN * LANES));
+        let mut loss = 0.0;
+        for ((student, teacher), written) in runs.zip(self.written.chunks_mut(RUN * LANES)) {
+            let mut sums = [T::from_f64(0.0); LANES];
+            let ((students, student_rest), (teachers, teacher_rest)) =
+                (student.as_chunks::<LANES>(), teacher.as_chunks::<LANES>());
+            let (blocks, written_rest) = written.as_chunks_mut::<LANES>();
+            for ((student, teacher), written) in students.iter().zip(teachers).zip(blocks) {
+                for lane in 0..LANES {
+                    let distance = student[lane] - teacher[lane];
+                    written[lane].write(distance * scale);
+                    sums[lane] += distance * distance;
+                }
             }
+            let rest = sums.iter_mut().zip(student_rest).zip(teacher_rest);
+            for (((sum, &student), &teacher), written) in rest.zip(written_rest) {
+                let distance = student - teacher;
+                written.write(distance * scale);
+                *sum += distance * distance;
+            }
+            loss += total(sums).to_f64();
         }
-        for (((sum, &student), &teacher), written) in sums
-            .iter_mut()
-            .zip(student_rest)
-            .zip(teacher_rest)
-            .zip(written_rest)
-        {
-            let distance = student - teacher;
-            written.write(distance * scale);
-            *sum += distance.to_f64() * distance.to_f64();
-        }
-        sums.iter().sum()
+        loss
     }
 }
 
