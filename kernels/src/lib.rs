@@ -8,6 +8,7 @@ mod activation;
 mod avg_pool2d;
 mod batch_norm;
 pub mod conv2d;
+mod conv_bn_act;
 mod cross_entropy;
 mod element;
 mod elementwise;
@@ -39,6 +40,7 @@ pub use optimiser::{AdamWHyper, SgdHyper, adamw_step, ema_step, sgd_step, square
 pub use pool2d::Pool2dGeometry;
 pub use segment_match::segment_match;
 
+pub use conv_bn_act::{conv_bias_act, conv_bn_act, fold_batch_norm};
 pub use conv2d::{
     Conv2dGeometry, conv2d, conv2d_input_gradient, conv2d_weight_gradient, exact, set_exact,
 };

@@ -11,15 +11,15 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 
 /// Statistics and parameters of every channel.
-pub(super) struct Channels<'a, T> {
-    pub(super) mean: &'a [f64],
-    pub(super) inverse_deviation: &'a [f64],
-    pub(super) weight: &'a [T],
-    pub(super) bias: &'a [T],
+pub(crate) struct Channels<'a, T> {
+    pub(crate) mean: &'a [f64],
+    pub(crate) inverse_deviation: &'a [f64],
+    pub(crate) weight: &'a [T],
+    pub(crate) bias: &'a [T],
 }
 
 /// Mean and biased variance of every channel.
-pub(super) fn moments<T: Element>(x: &[T], grid: &Grid) -> (Vec<f64>, Vec<f64>) {
+pub(crate) fn moments<T: Element>(x: &[T], grid: &Grid) -> (Vec<f64>, Vec<f64>) {
     let partial = partial_sums(
         grid,
         |segment, _| vector::run(SegmentMoments(&x[segment])),
@@ -91,7 +91,7 @@ fn over_groups<R: Copy>(
 }
 
 /// `act((x − shift) · scale + offset + residual)`.
-pub(super) fn forward<T: Element>(
+pub(crate) fn forward<T: Element>(
     x: &[T],
     residual: Option<&[T]>,
     channels: &Channels<'_, T>,
@@ -211,30 +211,30 @@ impl<T: Element> ForwardSegment<'_, T> {
 }
 
 /// What the backward pass reads.
-pub(super) struct Backward<'a, T> {
-    pub(super) x: &'a [T],
-    pub(super) gradient: &'a [T],
+pub(crate) struct Backward<'a, T> {
+    pub(crate) x: &'a [T],
+    pub(crate) gradient: &'a [T],
     /// The result, if an activation lies behind it.
-    pub(super) output: Option<&'a [T]>,
-    pub(super) channels: Channels<'a, T>,
-    pub(super) grid: &'a Grid,
+    pub(crate) output: Option<&'a [T]>,
+    pub(crate) channels: Channels<'a, T>,
+    pub(crate) grid: &'a Grid,
     /// Whether the statistics are the batch's and so depend on x.
-    pub(super) of_batch: bool,
+    pub(crate) of_batch: bool,
 }
 
 /// The gradients that were asked for.
-pub(super) struct Found<T> {
-    pub(super) x: Option<Vec<T>>,
+pub(crate) struct Found<T> {
+    pub(crate) x: Option<Vec<T>>,
     /// Of the weights, then of the biases.
-    pub(super) packed: Option<Vec<T>>,
+    pub(crate) packed: Option<Vec<T>>,
     /// The gradient behind the activation, which is the residual's.
-    pub(super) masked: Option<Vec<T>>,
+    pub(crate) masked: Option<Vec<T>>,
 }
 
 impl<T: Element> Backward<'_, T> {
     /// With g′ the gradient behind the activation, x̂ = (x − mean) / deviation and n values a channel:
     /// d bias = Σ g′, d weight = Σ g′ x̂, dx = weight / deviation · (g′ − Σ g′ / n − x̂ · Σ g′ x̂ / n).
-    pub(super) fn run(&self, of_x: bool, of_parameters: bool, of_residual: bool) -> Found<T> {
+    pub(crate) fn run(&self, of_x: bool, of_parameters: bool, of_residual: bool) -> Found<T> {
         let channels = self.grid.channels;
         let sums = if of_parameters || (of_x && self.of_batch) {
             self.sums()

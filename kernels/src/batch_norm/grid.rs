@@ -14,29 +14,29 @@ const BLOCK_IMAGES: usize = 8;
 
 /// A `[batch, channels, plane]` tensor.
 #[derive(Clone, Debug)]
-pub(super) struct Grid {
-    pub(super) batch: usize,
-    pub(super) channels: usize,
-    pub(super) plane: usize,
+pub(crate) struct Grid {
+    pub(crate) batch: usize,
+    pub(crate) channels: usize,
+    pub(crate) plane: usize,
     /// Whether loops run over rows of an image rather than planes.
-    pub(super) by_row: bool,
+    pub(crate) by_row: bool,
     segment: usize,
 }
 
 /// A contiguous run of elements and the run of per-channel (by row: per-row-element) parameters it takes.
-pub(super) struct Segment {
-    pub(super) elements: Range<usize>,
-    pub(super) parameters: Range<usize>,
+pub(crate) struct Segment {
+    pub(crate) elements: Range<usize>,
+    pub(crate) parameters: Range<usize>,
 }
 
 /// Channels `channels` of images `images`: what one task sums when loops run over rows.
-pub(super) struct Block {
-    pub(super) images: Range<usize>,
-    pub(super) channels: Range<usize>,
+pub(crate) struct Block {
+    pub(crate) images: Range<usize>,
+    pub(crate) channels: Range<usize>,
 }
 
 impl Grid {
-    pub(super) fn new(batch: usize, channels: usize, plane: usize) -> Self {
+    pub(crate) fn new(batch: usize, channels: usize, plane: usize) -> Self {
         let by_row = plane < SHORT_PLANE;
         let run = if by_row { channels * plane } else { plane };
         Self {
@@ -49,11 +49,11 @@ impl Grid {
     }
 
     /// Values of a channel.
-    pub(super) fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.batch * self.plane
     }
 
-    pub(super) fn elements(&self) -> usize {
+    pub(crate) fn elements(&self) -> usize {
         self.batch * self.channels * self.plane
     }
 
@@ -71,16 +71,16 @@ impl Grid {
     }
 
     /// Segments a run is cut into.
-    pub(super) fn segments_a_run(&self) -> usize {
+    pub(crate) fn segments_a_run(&self) -> usize {
         self.runs().1.div_ceil(self.segment)
     }
 
     /// All segments of the tensor.
-    pub(super) fn segments(&self) -> usize {
+    pub(crate) fn segments(&self) -> usize {
         self.runs().0 * self.segments_a_run()
     }
 
-    pub(super) fn segment(&self, index: usize) -> Segment {
+    pub(crate) fn segment(&self, index: usize) -> Segment {
         let (run, part) = (index / self.segments_a_run(), index % self.segments_a_run());
         let length = self.runs().1;
         let inside = part * self.segment..((part + 1) * self.segment).min(length);
@@ -97,12 +97,12 @@ impl Grid {
     }
 
     /// Segments a task works on, so that a task has about [`CHUNK`] elements.
-    pub(super) fn segments_a_task(&self) -> usize {
+    pub(crate) fn segments_a_task(&self) -> usize {
         (CHUNK / self.segment).max(1)
     }
 
     /// One value a channel, as the segments' parameters want them.
-    pub(super) fn spread<T: Copy>(&self, per_channel: impl Iterator<Item = T>) -> Vec<T> {
+    pub(crate) fn spread<T: Copy>(&self, per_channel: impl Iterator<Item = T>) -> Vec<T> {
         let copies = if self.by_row { self.plane } else { 1 };
         per_channel
             .flat_map(|value| std::iter::repeat_n(value, copies))
@@ -123,11 +123,11 @@ impl Grid {
     }
 
     /// Blocks the tensor is cut into when loops run over rows.
-    pub(super) fn blocks(&self) -> usize {
+    pub(crate) fn blocks(&self) -> usize {
         self.channel_blocks() * self.batch.div_ceil(self.block_images())
     }
 
-    pub(super) fn block(&self, index: usize) -> Block {
+    pub(crate) fn block(&self, index: usize) -> Block {
         let (images, channels) = (index / self.channel_blocks(), index % self.channel_blocks());
         let cut = |index: usize, size: usize, length: usize| {
             index * size..((index + 1) * size).min(length)
@@ -139,7 +139,7 @@ impl Grid {
     }
 
     /// How many partial sums each channel has.
-    pub(super) fn groups(&self) -> usize {
+    pub(crate) fn groups(&self) -> usize {
         if self.by_row {
             self.batch.div_ceil(self.block_images())
         } else {
@@ -148,7 +148,7 @@ impl Grid {
     }
 
     /// Elements from `channels` of `image`.
-    pub(super) fn row_part(&self, image: usize, channels: &Range<usize>) -> Range<usize> {
+    pub(crate) fn row_part(&self, image: usize, channels: &Range<usize>) -> Range<usize> {
         let start = image * self.row();
         start + channels.start * self.plane..start + channels.end * self.plane
     }

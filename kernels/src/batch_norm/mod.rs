@@ -1,7 +1,7 @@
 //! Batch normalisation with its affine step, residual addition and activation in one operator.
 
-mod cpu;
-mod grid;
+pub(crate) mod cpu;
+pub(crate) mod grid;
 mod sums;
 
 use crate::activation::Activation;
@@ -146,7 +146,7 @@ pub fn batch_norm_eval(
     op.apply(&x.contiguous()?, weight, bias, residual)
 }
 
-fn inverse_deviation(variance: Vec<f64>, eps: f64) -> Vec<f64> {
+pub(crate) fn inverse_deviation(variance: Vec<f64>, eps: f64) -> Vec<f64> {
     variance
         .into_iter()
         .map(|variance| 1.0 / (variance + eps).sqrt())

@@ -5,6 +5,7 @@
 //! (forward, input gradient, weight gradient) has the other two as its derivatives:
 //! gradients of gradients are right as well where Candle keeps their graph.
 
+mod convolve;
 mod cpu;
 mod depthwise;
 mod direct;
@@ -18,11 +19,11 @@ mod winograd;
 pub use geometry::Conv2dGeometry;
 pub use select::{exact, set_exact};
 
-use crate::simd::Level;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
+pub(crate) use convolve::Convolve;
 use cpu::Real;
-use geometry::{Problem, check_types};
-use select::Method;
+pub(crate) use geometry::Problem;
+use geometry::check_types;
 
 const OPERATOR: &str = "conv2d";
 
@@ -181,8 +182,8 @@ impl CustomOp2 for Forward {
             ["input", "weight"],
             (s1, l1),
             (s2, l2),
-            |x, w| Ok(Method::choose(&self.0).forward(Level::best(), &self.0, x, w, None)),
-            |x, w| Ok(cpu::forward(&self.0, x, w, None)),
+            |x, w| Ok(f32::forward(&self.0, x, w, None)),
+            |x, w| Ok(f64::forward(&self.0, x, w, None)),
         )?;
         Ok((storage, self.0.output_shape().into()))
     }
@@ -218,11 +219,11 @@ impl CustomOp3 for Forward {
             (s2, l2),
             |x, w| {
                 let bias = elements(s3.as_slice::<f32>()?, l3, "bias")?;
-                Ok(Method::choose(&self.0).forward(Level::best(), &self.0, x, w, Some(bias)))
+                Ok(f32::forward(&self.0, x, w, Some(bias)))
             },
             |x, w| {
                 let bias = elements(s3.as_slice::<f64>()?, l3, "bias")?;
-                Ok(cpu::forward(&self.0, x, w, Some(bias)))
+                Ok(f64::forward(&self.0, x, w, Some(bias)))
             },
         )?;
         Ok((storage, self.0.output_shape().into()))
@@ -267,8 +268,8 @@ impl CustomOp2 for InputGradient {
             ["gradient", "weight"],
             (s1, l1),
             (s2, l2),
-            |dy, w| Ok(Method::choose(&self.0).input_gradient(Level::best(), &self.0, dy, w)),
-            |dy, w| Ok(cpu::input_gradient(&self.0, dy, w)),
+            |dy, w| Ok(f32::input_gradient(&self.0, dy, w)),
+            |dy, w| Ok(f64::input_gradient(&self.0, dy, w)),
         )?;
         Ok((storage, self.0.input_shape().into()))
     }
@@ -306,8 +307,8 @@ impl CustomOp2 for WeightGradient {
             ["input", "gradient"],
             (s1, l1),
             (s2, l2),
-            |x, dy| Ok(Method::choose(&self.0).weight_gradient(Level::best(), &self.0, x, dy)),
-            |x, dy| Ok(cpu::weight_gradient(&self.0, x, dy)),
+            |x, dy| Ok(f32::weight_gradient(&self.0, x, dy)),
+            |x, dy| Ok(f64::weight_gradient(&self.0, x, dy)),
         )?;
         Ok((storage, self.0.weight_shape().into()))
     }
