@@ -1,5 +1,8 @@
 //! Tests of the operators other than convolution.
 
+// Clippy exempts test functions, but not the helpers they share.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod determinism;
 mod golden;
 mod gradients;
