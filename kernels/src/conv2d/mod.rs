@@ -1,6 +1,6 @@
 //! Two-dimensional convolution with its derivatives.
 //!
-//! y[n,k] = b[k] + Σ_c w[k,c] ⋆ x[n,c] (cross-correlation, as in PyTorch's `conv2d`).
+//! `y[n,k] = b[k] + Σ_c w[k,c] ⋆ x[n,c]` (cross-correlation, as in PyTorch's `conv2d`).
 //! Convolution is linear in the input and in the weight, so each of its three passes
 //! (forward, input gradient, weight gradient) has the other two as its derivatives:
 //! gradients of gradients are right as well where Candle keeps their graph.

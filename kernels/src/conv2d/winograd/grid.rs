@@ -5,6 +5,9 @@ use crate::simd::{BLOCK, Simd, runs};
 /// Tiles a task should have: enough rows for the products, little enough for the second-level cache.
 const TASK_TILES: usize = 48;
 
+/// Tasks that few images are cut into, where they have rows of tiles enough.
+const TASKS_AT_LEAST: usize = 4;
+
 /// Points of a transformed tile.
 pub(super) const POINTS: usize = 36;
 
@@ -161,8 +164,10 @@ impl Grid {
     pub(super) fn new(batch: usize, output: (usize, usize)) -> Self {
         let (height, width) = (output.0.div_ceil(4), output.1.div_ceil(4));
         let tiles = height * width;
-        let strips =
-            ((tiles + TASK_TILES / 2) / (TASK_TILES + TASK_TILES / 2)).clamp(1, height.max(1));
+        let by_size = (tiles + TASK_TILES / 2) / (TASK_TILES + TASK_TILES / 2);
+        let strips = by_size
+            .max(TASKS_AT_LEAST.div_ceil(batch.max(1)))
+            .clamp(1, height.max(1));
         let tasks = if strips > 1 {
             batch * strips
         } else {
