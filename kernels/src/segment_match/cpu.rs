@@ -18,7 +18,7 @@ pub(super) struct Found<T> {
     pub(super) of_teacher: Option<Vec<T>>,
 }
 
-/// One piece of one image: its loss times `batch · image`, and its part of the gradients.
+/// The loss and the gradients that are wanted; each task takes one piece of one image.
 pub(super) fn forward<T: Element>(
     expanded: &[T],
     teacher: &[T],

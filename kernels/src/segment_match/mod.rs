@@ -18,7 +18,8 @@ const OP: &str = "segment_match";
 /// * `teacher` F_t: `[batch, channels, height, width]`
 ///
 /// The teacher is never tiled: each piece of it is read once and compared with all
-/// slices while it lies in the nearest cache. Sums run in `f64` over fixed pieces.
+/// slices while it lies in the nearest cache. Squares are added in runs of 8 a vector
+/// lane, the runs and pieces in `f64`; both are fixed by the shape.
 /// Where E is tracked the same pass writes its gradient
 /// `2 / (batch · channels · height · width) · (E_i − F_t)`; where the teacher is tracked
 /// its gradient is minus the sum of those over the slices.
