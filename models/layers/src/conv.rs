@@ -71,7 +71,10 @@ impl Module for Conv2d {
     }
 }
 
-/// `activation(bn(conv(x)) + residual)`: one call, so that kernels can fuse it.
+/// `activation(bn(conv(x)) + residual)`, as one operator where the kernels have one.
+///
+/// In training a convolution without bias is fused with its batch norm; for evaluation without
+/// gradient the batch norm is folded into the convolution. Otherwise the operators run one by one.
 pub fn conv_bn_act(
     conv: &Conv2d,
     bn: &BatchNorm2d,
@@ -80,5 +83,103 @@ pub fn conv_bn_act(
     activation: Activation,
     mode: Mode,
 ) -> Result<Tensor> {
-    bn.forward_act(&conv.forward(x)?, residual, activation, mode)
+    let (gamma, beta, mean, variance, eps) = bn.affine();
+    match (mode, &conv.bias) {
+        (Mode::Train, None) => {
+            let (y, statistics) = taper_kernels::conv_bn_act(
+                x,
+                &conv.weight,
+                gamma,
+                beta,
+                residual,
+                &conv.geometry,
+                eps,
+                activation,
+            )?;
+            bn.update_running(&statistics)?;
+            Ok(y)
+        }
+        (Mode::Eval, bias) if !learns(&[x, &conv.weight, gamma, beta], residual) => {
+            let (weight, bias) = taper_kernels::fold_batch_norm(
+                &conv.weight,
+                bias.as_ref(),
+                gamma,
+                beta,
+                (mean, variance),
+                eps,
+            )?;
+            taper_kernels::conv_bias_act(x, &weight, &bias, residual, &conv.geometry, activation)
+        }
+        _ => bn.forward_act(&conv.forward(x)?, residual, activation, mode),
+    }
+}
+
+/// Whether a gradient may be asked for.
+fn learns(tensors: &[&Tensor], residual: Option<&Tensor>) -> bool {
+    tensors.iter().any(|tensor| tensor.track_op()) || residual.is_some_and(Tensor::track_op)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ParameterStore;
+    use candle_core::{DType, Device};
+    use rand_distr::{Distribution, StandardNormal};
+
+    fn noise(shape: &[usize], label: &str) -> Result<Tensor> {
+        let mut random = taper_kernels::random::stream(1, label, 0);
+        let count = shape.iter().product();
+        let values: Vec<f64> = StandardNormal
+            .sample_iter(&mut random)
+            .take(count)
+            .collect();
+        Tensor::from_vec(values, shape, &Device::Cpu)
+    }
+
+    fn close(a: &Tensor, b: &Tensor) -> Result<()> {
+        let difference = (a - b)?.abs()?.flatten_all()?.max(0)?.to_scalar::<f64>()?;
+        assert!(difference < 1e-10, "{difference}");
+        Ok(())
+    }
+
+    /// The fused forms equal the operators one by one, statistics included, with and without bias.
+    #[test]
+    fn fused_and_one_by_one() -> Result<()> {
+        let x = noise(&[3, 4, 5, 6], "x")?;
+        let residual = noise(&[3, 8, 5, 6], "residual")?;
+        for bias in [None, Some(init::normal(1.0))] {
+            let (fused, apart) = (
+                ParameterStore::new(2, &Device::Cpu),
+                ParameterStore::new(2, &Device::Cpu),
+            );
+            let layers = |vb: VarBuilder| -> Result<_> {
+                let geometry = Conv2dGeometry::with(1, 1);
+                let hint = init::normal(0.3);
+                let conv = Conv2d::with_init(4, 8, 3, geometry, hint, bias, vb.pp("conv"))?;
+                Ok((conv, BatchNorm2d::new(8, vb.pp("bn"))?))
+            };
+            let (conv, bn) = layers(fused.var_builder(DType::F64))?;
+            let (other_conv, other_bn) = layers(apart.var_builder(DType::F64))?;
+            let relu = Activation::Relu;
+            let y = conv_bn_act(&conv, &bn, &x, Some(&residual), relu, Mode::Train)?;
+            let z = other_conv.forward(&x)?;
+            let other = other_bn.forward_act(&z, Some(&residual), relu, Mode::Train)?;
+            close(&y, &other)?;
+            for (name, tensor) in fused.state() {
+                let same = apart.state()[&name].to_dtype(DType::F64)?;
+                close(&tensor.to_dtype(DType::F64)?, &same)?;
+            }
+            // Over frozen tensors the batch norm is folded; over learning ones it is not.
+            let (frozen_conv, frozen_bn) = layers(fused.frozen(DType::F64))?;
+            let eval = |conv: &Conv2d, bn: &BatchNorm2d| {
+                conv_bn_act(conv, bn, &x, Some(&residual), relu, Mode::Eval)
+            };
+            let folded = eval(&frozen_conv, &frozen_bn)?;
+            assert!(!folded.track_op());
+            let learning = eval(&conv, &bn)?;
+            assert!(learning.track_op());
+            close(&folded, &learning)?;
+        }
+        Ok(())
+    }
 }

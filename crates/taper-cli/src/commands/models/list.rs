@@ -72,17 +72,15 @@ fn names(models: &[ModelRow]) -> String {
 
 fn table(models: &[ModelRow]) -> String {
     let mut table = Table::new();
-    table
-        .load_style(presets::UTF8_HORIZONTAL_ONLY)
-        .set_header([
-            "model",
-            "task",
-            "parameters",
-            "MACs",
-            "input",
-            "classes",
-            "known weights",
-        ]);
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header([
+        "model",
+        "task",
+        "parameters",
+        "MACs",
+        "input",
+        "classes",
+        "known weights",
+    ]);
     for model in models {
         let [channels, height, width] = model.input;
         table.add_row([
