@@ -5,11 +5,13 @@
 //! (forward, input gradient, weight gradient) has the other two as its derivatives:
 //! gradients of gradients are right as well where Candle keeps their graph.
 
+mod blocked;
 mod convolve;
 mod cpu;
 mod depthwise;
 mod direct;
 mod geometry;
+mod layout;
 mod pass;
 mod select;
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Which kernel computes a pass in f32.
 
 use super::geometry::Problem;
-use super::{cpu, depthwise, direct, winograd};
+use super::{blocked, cpu, depthwise, direct, winograd};
 use crate::simd::Level;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -27,6 +27,7 @@ pub(super) enum Method {
     Plain,
     Winograd,
     Depthwise,
+    Blocked,
     Direct,
 }
 
@@ -39,6 +40,8 @@ impl Method {
             Self::Winograd
         } else if depthwise::suits(problem) {
             Self::Depthwise
+        } else if blocked::suits(problem) {
+            Self::Blocked
         } else {
             Self::Direct
         }
@@ -56,6 +59,9 @@ impl Method {
             Self::Plain => cpu::forward(p, x, w, bias),
             Self::Winograd => winograd::forward(level, p, x, w, bias),
             Self::Depthwise => depthwise::forward(level, p, x, w, bias),
+            // Reading every second pixel is cheaper than turning all of them.
+            Self::Blocked if p.taps() == 1 => direct::forward(level, p, x, w, bias),
+            Self::Blocked => blocked::forward(level, p, x, w, bias),
             Self::Direct => direct::forward(level, p, x, w, bias),
         }
     }
@@ -71,6 +77,7 @@ impl Method {
             Self::Plain => cpu::input_gradient(p, dy, w),
             Self::Winograd => winograd::input_gradient(level, p, dy, w),
             Self::Depthwise => depthwise::input_gradient(level, p, dy, w),
+            Self::Blocked => blocked::input_gradient(level, p, dy, w),
             Self::Direct => direct::input_gradient(level, p, dy, w),
         }
     }
@@ -86,7 +93,7 @@ impl Method {
             Self::Plain => cpu::weight_gradient(p, x, dy),
             Self::Winograd => winograd::weight_gradient(level, p, x, dy),
             Self::Depthwise => depthwise::weight_gradient(level, p, x, dy),
-            Self::Direct => direct::weight_gradient(level, p, x, dy),
+            Self::Blocked | Self::Direct => direct::weight_gradient(level, p, x, dy),
         }
     }
 }

@@ -330,6 +330,95 @@ fn direct_kernels_match_the_specification() {
 }
 
 #[test]
+fn blocked_kernels_match_the_specification() {
+    for (batch, channels, input, kernel, geometry) in [
+        (
+            3,
+            (16, 32),
+            (8, 8),
+            (3, 3),
+            geometry((2, 2), (1, 1), (1, 1), 1),
+        ),
+        (
+            2,
+            (32, 48),
+            (9, 13),
+            (3, 3),
+            geometry((2, 2), (1, 1), (1, 1), 1),
+        ),
+        (
+            2,
+            (48, 64),
+            (7, 7),
+            (3, 3),
+            geometry((1, 1), (1, 1), (1, 1), 1),
+        ),
+        (
+            1,
+            (16, 16),
+            (1, 1),
+            (3, 3),
+            geometry((1, 1), (1, 1), (1, 1), 1),
+        ),
+        (
+            1,
+            (16, 16),
+            (5, 6),
+            (2, 2),
+            geometry((2, 3), (4, 4), (3, 3), 1),
+        ),
+        (
+            2,
+            (32, 96),
+            (10, 11),
+            (3, 2),
+            geometry((3, 1), (0, 1), (1, 2), 2),
+        ),
+        (
+            1,
+            (128, 80),
+            (28, 28),
+            (5, 5),
+            geometry((1, 1), (2, 2), (1, 1), 1),
+        ),
+        (
+            1,
+            (256, 16),
+            (40, 40),
+            (3, 3),
+            geometry((1, 1), (1, 1), (1, 1), 1),
+        ),
+        (
+            2,
+            (64, 32),
+            (15, 14),
+            (7, 7),
+            geometry((2, 2), (3, 3), (1, 1), 1),
+        ),
+        (
+            2,
+            (64, 32),
+            (15, 14),
+            (1, 1),
+            geometry((2, 2), (0, 0), (1, 1), 1),
+        ),
+        (
+            5,
+            (64, 64),
+            (9, 9),
+            (3, 3),
+            geometry((1, 1), (1, 1), (1, 1), 4),
+        ),
+    ] {
+        check(
+            Method::Blocked,
+            &problem(batch, channels, input, kernel, geometry),
+            2e-5,
+        );
+    }
+}
+
+#[test]
 fn depthwise_kernels_match_the_specification() {
     for (batch, channels, input, kernel, stride, padding, dilation) in [
         (2, 9, (32, 32), (3, 3), 1, 1, 1),

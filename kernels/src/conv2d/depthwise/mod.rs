@@ -3,7 +3,6 @@
 //! Planes are turned pixel-major and padded, so that a tap of any stride or dilation is an
 //! offset and every lane works on maps of any width; the results are turned back.
 
-mod layout;
 mod output;
 mod weight_gradient;
 

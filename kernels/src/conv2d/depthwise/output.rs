@@ -1,7 +1,7 @@
 //! Forward pass and input gradient: Σ_taps w · X[offset + position].
 
+use super::super::layout::Layout;
 use super::super::pass::{Output, Pass};
-use super::layout::Layout;
 use crate::scratch::Scratch;
 use crate::simd::{BLOCK, Kernel, Level, Simd, runs};
 use crate::threads::{Shared, for_each};
@@ -19,7 +19,7 @@ pub(super) fn compute(
     bias: Option<&[f32]>,
 ) -> Vec<f32> {
     let layout = Layout::new(pass);
-    let strips = layout.strips();
+    let strips = layout.strips(2);
     let target_pixels = pass.target.0 * pass.target.1;
     let images = (PIXELS_AT_LEAST / target_pixels.max(1)).clamp(1, shape.0.max(1));
     let blocks = shape.1.div_ceil(BLOCK);

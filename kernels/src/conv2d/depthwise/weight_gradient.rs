@@ -1,8 +1,8 @@
 //! dw[tap] = Σ_images,positions dY · X[offset + position], 16 channels and some images a task.
 
 use super::super::geometry::Problem;
+use super::super::layout::Layout;
 use super::super::pass::Pass;
-use super::layout::Layout;
 use crate::scratch::Scratch;
 use crate::simd::{BLOCK, Kernel, Level, Simd, runs};
 use crate::threads::{Shared, for_each, for_each_chunk};
@@ -89,7 +89,7 @@ impl Kernel for Task<'_> {
         let (rows, pixels) = (p.output.0, p.output_pixels());
         let channel_rows: [usize; BLOCK] = std::array::from_fn(|i| i * pixels);
         // Strips of rows that fit the cache, one after the other.
-        let strips = c.layout.strips();
+        let strips = c.layout.strips(2);
         let most = rows.div_ceil(strips);
         let mut x = Scratch::take(c.layout.strip_len(most));
         let mut dy = Scratch::take(most * p.output.1 * BLOCK);

@@ -1,10 +1,12 @@
-//! Source planes of 16 channels, pixel-major and padded: `[row][column][16]`.
+//! Source planes in blocks of 16 channels, pixel-major and padded: `[row][column][16]`.
+//!
+//! A tap of any stride or dilation is then an offset, and lanes are channels on maps of any width.
 
-use super::super::pass::{Pass, Tap};
+use super::pass::{Pass, Tap};
 use crate::simd::{BLOCK, Simd, runs};
 
-/// Floats of a strip of padded planes, at most: 128 KiB, part of the second-level cache.
-const STRIP_AT_MOST: usize = 32 << 10;
+/// Floats of a strip of padded planes, at most: 256 KiB, part of the second-level cache.
+const STRIP_AT_MOST: usize = 64 << 10;
 
 pub(super) struct Layout {
     source: (usize, usize),
@@ -55,9 +57,10 @@ impl Layout {
         }
     }
 
-    /// Strips of rows of positions that fit the cache.
-    pub(super) fn strips(&self) -> usize {
-        let fits = |strips: usize| self.strip_len(self.rows.div_ceil(strips)) <= STRIP_AT_MOST;
+    /// Strips of rows of positions that fit the cache with `blocks` blocks of channels.
+    pub(super) fn strips(&self, blocks: usize) -> usize {
+        let fits =
+            |strips: usize| blocks * self.strip_len(self.rows.div_ceil(strips)) <= STRIP_AT_MOST;
         (1..=self.rows)
             .find(|&strips| fits(strips))
             .unwrap_or(self.rows)
@@ -78,6 +81,12 @@ impl Layout {
     pub(super) fn offset(&self, tap: &Tap) -> usize {
         let along = |shift: isize, before: usize| (shift + before as isize) as usize;
         (along(tap.shift.0, self.before.0) * self.width + along(tap.shift.1, self.before.1)) * BLOCK
+    }
+
+    /// Does a tap read any row of the source from position row `row`?
+    pub(super) fn reaches(&self, tap: &Tap, row: usize) -> bool {
+        let y = (row * self.step.0) as isize + tap.shift.0;
+        y >= 0 && (y as usize) < self.source.0
     }
 
     /// Turns `channels` planes into the strip of position rows `first..end`; its border stays as it is.

@@ -1,0 +1,337 @@
+//! The pass itself: gather, register tiles, scatter.
+
+use super::super::layout::Layout;
+use super::super::pass::{Channels, Output, Pass};
+use super::weights::Weights;
+use crate::scratch::Scratch;
+use crate::simd::{BLOCK, Kernel, Level, Simd, runs};
+use crate::threads::{Shared, for_each};
+
+/// Tasks that a pass is cut into at least, where its planes have rows enough.
+const TASKS_AT_LEAST: usize = 4;
+
+/// Pixels of a register tile, by lanes of a vector.
+const fn tile_pixels(lanes: usize) -> usize {
+    match lanes {
+        16 => 8,
+        8 => 6,
+        _ => 2,
+    }
+}
+
+/// Target channels of a panel: two vectors, but whole blocks.
+fn panel_channels(lanes: usize) -> usize {
+    (2 * lanes).max(BLOCK)
+}
+
+/// Computes a pass from (source, weight, bias).
+pub(super) fn compute(
+    level: Level,
+    pass: &Pass,
+    channels: &Channels,
+    batch: usize,
+    (source, weight, bias): (&[f32], &[f32], Option<&[f32]>),
+) -> Vec<f32> {
+    let layout = Layout::new(pass);
+    let rows = pass.lattice().0;
+    let least = TASKS_AT_LEAST.div_ceil((batch * channels.groups).max(1));
+    let strips = layout
+        .strips(channels.source / BLOCK)
+        .max(least)
+        .clamp(1, rows.max(1));
+    let target_pixels = pass.target.0 * pass.target.1;
+    let len = batch * channels.groups * channels.target * target_pixels;
+    let mut result = Vec::with_capacity(len);
+    let no_bias = bias
+        .is_none()
+        .then(|| vec![0.0; channels.groups * channels.target]);
+    let context = Context {
+        pass,
+        channels,
+        weights: pass
+            .outputs
+            .iter()
+            .map(|output| Weights::new(output, channels, weight, panel_channels(level.lanes())))
+            .collect(),
+        layout: &layout,
+        pixel_offsets: (0..target_pixels)
+            .map(|pixel| (pixel * BLOCK) as u32)
+            .collect(),
+        strips,
+        source,
+        bias: bias.or(no_bias.as_deref()).unwrap_or_default(),
+        target: Shared(result.as_mut_ptr()),
+    };
+    for_each(batch * channels.groups * strips, |task| {
+        // SAFETY: each task writes its own rows of its own channels; the level is available.
+        unsafe {
+            level.call(Task {
+                context: &context,
+                task,
+            })
+        };
+    });
+    // SAFETY: the outputs of a pass cover its target, and the strips cover the outputs.
+    unsafe { result.set_len(len) };
+    result
+}
+
+struct Context<'a> {
+    pass: &'a Pass,
+    channels: &'a Channels,
+    weights: Vec<Weights>,
+    layout: &'a Layout,
+    pixel_offsets: Vec<u32>,
+    strips: usize,
+    source: &'a [f32],
+    bias: &'a [f32],
+    target: Shared<f32>,
+}
+
+struct Task<'a> {
+    context: &'a Context<'a>,
+    task: usize,
+}
+
+impl Kernel for Task<'_> {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let c = self.context;
+        let (image_group, strip) = (self.task / c.strips, self.task % c.strips);
+        let group = image_group % c.channels.groups;
+        let rows = c.pass.lattice().0;
+        let (first, end) = (rows * strip / c.strips, rows * (strip + 1) / c.strips);
+        if first == end {
+            return;
+        }
+        let source_pixels = c.pass.source.0 * c.pass.source.1;
+        let block_len = c.layout.strip_len(end - first);
+        let mut padded = Scratch::zeros(c.channels.source / BLOCK * block_len);
+        for (block, padded) in padded.chunks_exact_mut(block_len).enumerate() {
+            let start = (image_group * c.channels.source + block * BLOCK) * source_pixels;
+            let planes = &c.source[start..start + BLOCK * source_pixels];
+            // SAFETY: 16 planes, and the strip's length.
+            unsafe {
+                c.layout
+                    .gather::<S>(planes.as_ptr(), BLOCK, (first, end), padded.as_mut_ptr())
+            };
+        }
+        let width = c.pass.target.1;
+        let target_rows = (
+            first * c.pass.stride.0,
+            (end * c.pass.stride.0).min(c.pass.target.0),
+        );
+        let pixels = (target_rows.1 - target_rows.0) * width;
+        let target_pixels = c.pass.target.0 * width;
+        let mut values = Scratch::take(panel_channels(S::LANES) * pixels);
+        // Panels of all outputs have the same channels: turn each back when its outputs are done.
+        let panel = panel_channels(S::LANES);
+        for (index, start) in (0..c.channels.target).step_by(panel).enumerate() {
+            let count = panel.min(c.channels.target - start);
+            for (output, weights) in c.pass.outputs.iter().zip(&c.weights) {
+                let Some((_, _, weights)) = weights.panels(group).nth(index) else {
+                    continue;
+                };
+                let panel = Panel {
+                    context: c,
+                    output,
+                    weights,
+                    bias: &c.bias[group * c.channels.target + start..][..count],
+                    padded: &padded,
+                    block_len,
+                    rows: (first, end),
+                    to: values.as_mut_ptr(),
+                    block_stride: pixels * BLOCK,
+                };
+                // SAFETY: padded and values hold the strip.
+                unsafe {
+                    match count / S::LANES {
+                        1 => S::call(Wide::<1>(panel)),
+                        4 if S::LANES == 4 => S::call(Wide::<4>(panel)),
+                        _ => S::call(Wide::<2>(panel)),
+                    }
+                }
+            }
+            // SAFETY: the target has planes for all channels; values hold the panel.
+            unsafe {
+                for block in (0..count).step_by(BLOCK) {
+                    let plane = image_group * c.channels.target + start + block;
+                    let plane = c.target.at(plane * target_pixels + target_rows.0 * width);
+                    let from = values.as_ptr().add(block / BLOCK * pixels * BLOCK);
+                    for (pixel, columns) in runs(plane, target_pixels, 0, pixels) {
+                        let offsets = c.pixel_offsets[pixel..].as_ptr();
+                        S::scatter_pixels(
+                            from,
+                            offsets,
+                            plane.add(pixel),
+                            target_pixels,
+                            BLOCK,
+                            columns,
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// One output's target channels of a panel, for a strip.
+struct Panel<'a> {
+    context: &'a Context<'a>,
+    output: &'a Output,
+    weights: &'a [f32],
+    bias: &'a [f32],
+    padded: &'a [f32],
+    block_len: usize,
+    rows: (usize, usize),
+    /// `[block][pixel][16]`
+    to: *mut f32,
+    block_stride: usize,
+}
+
+/// A panel of N vectors.
+struct Wide<'a, const N: usize>(Panel<'a>);
+
+impl<const N: usize> Kernel for Wide<'_, N> {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let p = self.0;
+        let (pass, layout) = (p.context.pass, p.context.layout);
+        let (row_step, step) = layout.steps();
+        let columns = p.output.size.1;
+        let pieces = columns.div_ceil(tile_pixels(S::LANES));
+        let mut taps = Vec::with_capacity(p.output.taps.len());
+        for row in p.rows.0..p.rows.1.min(p.output.size.0) {
+            taps.clear();
+            let all = p.output.taps.iter().enumerate();
+            taps.extend(
+                all.filter(|(_, tap)| layout.reaches(tap, row))
+                    .map(|(index, tap)| (index, layout.offset(tap))),
+            );
+            let target_row = (row - p.rows.0) * pass.stride.0 + p.output.first.0;
+            for piece in 0..pieces {
+                let (left, right) = (columns * piece / pieces, columns * (piece + 1) / pieces);
+                let target = target_row * pass.target.1 + p.output.first.1 + left * pass.stride.1;
+                // SAFETY: the positions lie inside the strip and the target rows.
+                unsafe {
+                    let tile = Tile {
+                        panel: &p,
+                        taps: &taps,
+                        from: p
+                            .padded
+                            .as_ptr()
+                            .add((row - p.rows.0) * row_step + left * step),
+                        step,
+                        to: p.to.add(target * BLOCK),
+                        to_step: pass.stride.1 * BLOCK,
+                    };
+                    match right - left {
+                        1 => tile.run::<S, 1, N>(),
+                        2 => tile.run::<S, 2, N>(),
+                        3 if S::LANES > 4 => tile.run::<S, 3, N>(),
+                        4 if S::LANES > 4 => tile.run::<S, 4, N>(),
+                        5 if S::LANES > 4 => tile.run::<S, 5, N>(),
+                        6 if S::LANES > 4 => tile.run::<S, 6, N>(),
+                        7 if S::LANES == 16 => tile.run::<S, 7, N>(),
+                        8 if S::LANES == 16 => tile.run::<S, 8, N>(),
+                        _ => {}
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Some positions of a row.
+struct Tile<'a> {
+    panel: &'a Panel<'a>,
+    /// Which taps reach the source from this row, and their offsets.
+    taps: &'a [(usize, usize)],
+    from: *const f32,
+    step: usize,
+    to: *mut f32,
+    to_step: usize,
+}
+
+impl Tile<'_> {
+    /// M positions times N vectors.
+    #[inline(always)]
+    unsafe fn run<S: Simd, const M: usize, const N: usize>(&self) {
+        let width = N * S::LANES;
+        let blocks = self.panel.context.channels.source / BLOCK;
+        // SAFETY: required of the caller.
+        unsafe {
+            let mut bias = [S::zero(); N];
+            for (j, bias) in bias.iter_mut().enumerate() {
+                *bias = S::load(self.panel.bias.as_ptr().add(j * S::LANES));
+            }
+            let mut sums = [bias; M];
+            for &(tap, offset) in self.taps {
+                let mut weights = self
+                    .panel
+                    .weights
+                    .as_ptr()
+                    .add(tap * blocks * Weights::step(width));
+                let mut from = self.from.add(offset);
+                for _ in 0..blocks {
+                    if S::LANES == 16 {
+                        for channel in (0..BLOCK).step_by(4) {
+                            steps::<S, M, N, 4>(
+                                from.add(channel),
+                                self.step,
+                                weights.add(channel * width),
+                                &mut sums,
+                            );
+                        }
+                    } else {
+                        for channel in 0..BLOCK {
+                            steps::<S, M, N, 1>(
+                                from.add(channel),
+                                self.step,
+                                weights.add(channel * width),
+                                &mut sums,
+                            );
+                        }
+                    }
+                    weights = weights.add(Weights::step(width));
+                    from = from.wrapping_add(self.panel.block_len);
+                }
+            }
+            for (i, sums) in sums.iter().enumerate() {
+                for (j, &sum) in sums.iter().enumerate() {
+                    let lane = j * S::LANES;
+                    let block = lane / BLOCK * self.panel.block_stride;
+                    S::store(self.to.add(block + i * self.to_step + lane % BLOCK), sum);
+                }
+            }
+        }
+    }
+}
+
+/// U source channels: M pixels `step` apart times N vectors of weights a channel.
+#[inline(always)]
+unsafe fn steps<S: Simd, const M: usize, const N: usize, const U: usize>(
+    from: *const f32,
+    step: usize,
+    weights: *const f32,
+    sums: &mut [[S::Vector; N]; M],
+) {
+    // SAFETY: required of the caller.
+    unsafe {
+        let mut vectors = [[S::zero(); N]; U];
+        for (u, vectors) in vectors.iter_mut().enumerate() {
+            for (j, vector) in vectors.iter_mut().enumerate() {
+                *vector = S::load(weights.add((u * N + j) * S::LANES));
+            }
+        }
+        for (i, sums) in sums.iter_mut().enumerate() {
+            let pixel = from.add(i * step);
+            for (u, vectors) in vectors.iter().enumerate() {
+                let value = S::splat(*pixel.add(u));
+                for (sum, &vector) in sums.iter_mut().zip(vectors) {
+                    *sum = S::mul_add(value, vector, *sum);
+                }
+            }
+        }
+    }
+}
