@@ -17,26 +17,21 @@ const CHUNKS: usize = 8;
 /// Tiles that a global product takes at a time, so that V and E stay in the cache.
 const TILES_AT_A_TIME: usize = 256;
 
+/// Floats of V and E that a global round holds: 64 MiB.
+const ROUND_AT_MOST: usize = 16 << 20;
+
 pub(super) fn compute(
     level: Level,
     problem: &Problem,
     input: &[f32],
     gradient: &[f32],
 ) -> Vec<f32> {
-    let grid = Grid::new(problem.batch, problem.output);
-    let tiles = (grid.height, grid.width);
-    let context = Context {
-        inputs: Planes::new(problem.input, problem.geometry.padding, 2, tiles),
-        outputs: Planes::new(problem.output, (0, 0), 0, tiles),
-        from: problem.in_channels,
-        to: problem.out_channels,
-        grid,
-        input,
-        gradient,
-    };
+    let context = Context::new(problem, input, gradient);
     let (from, to) = (context.from, context.to);
-    let (sums, chunks) = if context.grid.tiles() * (from + to) <= 16 * from * to {
-        (global(level, &context), 1)
+    let few_tiles = context.grid.tiles() * (from + to) <= 16 * from * to;
+    let large_sums = CHUNKS * POINTS * from * to > ROUND_AT_MOST;
+    let (sums, chunks) = if few_tiles || large_sums {
+        (global(level, &context, ROUND_AT_MOST), 1)
     } else {
         (chunked(level, &context), CHUNKS)
     };
@@ -68,7 +63,21 @@ struct Context<'a> {
     gradient: &'a [f32],
 }
 
-impl Context<'_> {
+impl<'a> Context<'a> {
+    fn new(problem: &Problem, input: &'a [f32], gradient: &'a [f32]) -> Self {
+        let grid = Grid::new(problem.batch, problem.output);
+        let tiles = (grid.height, grid.width);
+        Self {
+            inputs: Planes::new(problem.input, problem.geometry.padding, 2, tiles),
+            outputs: Planes::new(problem.output, (0, 0), 0, tiles),
+            from: problem.in_channels,
+            to: problem.out_channels,
+            grid,
+            input,
+            gradient,
+        }
+    }
+
     /// Floats from one point's sums to the next.
     fn sum_plane(&self) -> usize {
         self.from * self.to + BLOCK
@@ -146,59 +155,81 @@ impl Kernel for Chunk<'_> {
     }
 }
 
-fn global(level: Level, context: &Context) -> Scratch {
-    let tiles = context.grid.tiles();
-    let (v_plane, e_plane) = (tiles * context.from + BLOCK, tiles * context.to + BLOCK);
-    let mut v = Scratch::take(POINTS * v_plane);
-    let mut e = Scratch::take(POINTS * e_plane);
-    let mut before = Vec::with_capacity(context.grid.tasks());
-    let mut tile = 0;
+/// Tasks in rounds whose points together stay within `at_most` floats, or single tasks.
+fn rounds(context: &Context, at_most: usize) -> Vec<std::ops::Range<usize>> {
+    let most = at_most / (POINTS * (context.from + context.to));
+    let mut rounds = Vec::new();
+    let (mut first, mut tiles) = (0, 0);
     for task in 0..context.grid.tasks() {
-        before.push(tile);
-        tile += context.grid.task_tiles(task);
-    }
-    let (v_to, e_to) = (Shared(v.as_mut_ptr()), Shared(e.as_mut_ptr()));
-    for_each(context.grid.tasks(), |task| {
-        // SAFETY: each task writes its own tiles; the level is available.
-        unsafe {
-            let v = (v_to.at(before[task] * context.from), v_plane);
-            let e = (e_to.at(before[task] * context.to), e_plane);
-            level.call(Points {
-                context,
-                task,
-                v,
-                e,
-            });
+        let more = context.grid.task_tiles(task);
+        if task > first && tiles + more > most {
+            rounds.push(first..task);
+            (first, tiles) = (task, 0);
         }
-    });
+        tiles += more;
+    }
+    rounds.push(first..context.grid.tasks());
+    rounds
+}
+
+fn global(level: Level, context: &Context, at_most: usize) -> Scratch {
     let mut sums = Scratch::take(POINTS * context.sum_plane());
     let to = Shared(sums.as_mut_ptr());
-    for_each(POINTS, |point| {
-        // SAFETY: each task writes the sums of its own point; the level is available.
-        unsafe {
-            level.call(PointSum {
-                context,
-                v: v[point * v_plane..].as_ptr(),
-                e: e[point * e_plane..].as_ptr(),
-                sums: to.at(point * context.sum_plane()),
-            });
+    for (round, tasks) in rounds(context, at_most).into_iter().enumerate() {
+        let mut before = Vec::with_capacity(tasks.len());
+        let mut tiles = 0;
+        for task in tasks.clone() {
+            before.push(tiles);
+            tiles += context.grid.task_tiles(task);
         }
-    });
+        let (v_plane, e_plane) = (tiles * context.from + BLOCK, tiles * context.to + BLOCK);
+        let mut v = Scratch::take(POINTS * v_plane);
+        let mut e = Scratch::take(POINTS * e_plane);
+        let (v_to, e_to) = (Shared(v.as_mut_ptr()), Shared(e.as_mut_ptr()));
+        for_each(tasks.len(), |index| {
+            // SAFETY: each task writes its own tiles; the level is available.
+            unsafe {
+                let v = (v_to.at(before[index] * context.from), v_plane);
+                let e = (e_to.at(before[index] * context.to), e_plane);
+                level.call(Points {
+                    context,
+                    task: tasks.start + index,
+                    v,
+                    e,
+                });
+            }
+        });
+        for_each(POINTS, |point| {
+            // SAFETY: each task writes the sums of its own point; the level is available.
+            unsafe {
+                level.call(PointSum {
+                    context,
+                    tiles,
+                    v: v[point * v_plane..].as_ptr(),
+                    e: e[point * e_plane..].as_ptr(),
+                    sums: to.at(point * context.sum_plane()),
+                    add: round > 0,
+                });
+            }
+        });
+    }
     sums
 }
 
 struct PointSum<'a> {
     context: &'a Context<'a>,
+    tiles: usize,
     v: *const f32,
     e: *const f32,
     sums: *mut f32,
+    add: bool,
 }
 
 impl Kernel for PointSum<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let c = self.context;
-        let tiles = c.grid.tiles();
+        let tiles = self.tiles;
         for first in (0..tiles.max(1)).step_by(TILES_AT_A_TIME) {
             // SAFETY: V and E hold all tiles of the point, `sums` its sums.
             unsafe {
@@ -213,7 +244,7 @@ impl Kernel for PointSum<'_> {
                     rows: c.from,
                     columns: c.to,
                     depth: (tiles - first).min(TILES_AT_A_TIME),
-                    add: first > 0,
+                    add: self.add || first > 0,
                 }
                 .compute::<S>();
             }
@@ -297,6 +328,47 @@ impl Kernel for Filters<'_> {
                         }
                     }
                 }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::geometry::{Conv2dGeometry, Problem};
+    use super::{Context, global, rounds};
+    use crate::simd::{BLOCK, Level};
+
+    #[test]
+    fn rounds_add_up_to_the_whole() {
+        let problem = Problem {
+            batch: 31,
+            in_channels: 16,
+            out_channels: 32,
+            input: (8, 8),
+            kernel: (3, 3),
+            output: (8, 8),
+            geometry: Conv2dGeometry::same(3),
+        };
+        let values = |len: usize| {
+            (0..len)
+                .map(|i| ((i * 7 + i / 64) % 13) as f32 - 6.0)
+                .collect()
+        };
+        let (x, dy): (Vec<f32>, Vec<f32>) =
+            (values(problem.input_len()), values(problem.output_len()));
+        let context = Context::new(&problem, &x, &dy);
+        assert!(rounds(&context, 1).len() == context.grid.tasks() && context.grid.tasks() > 2);
+        assert_eq!(rounds(&context, usize::MAX).len(), 1);
+        let [whole, cut] = [usize::MAX, 1].map(|most| global(Level::best(), &context, most));
+        for point in whole
+            .chunks(context.sum_plane())
+            .zip(cut.chunks(context.sum_plane()))
+        {
+            let used = context.from * context.to;
+            assert_eq!(context.sum_plane(), used + BLOCK);
+            for (a, b) in point.0[..used].iter().zip(&point.1[..used]) {
+                assert!((a - b).abs() <= 1e-4 * (1.0 + a.abs()), "{a} against {b}");
             }
         }
     }
