@@ -5,6 +5,8 @@
 //! out[k][p] = Σ_t A[t][k] · B[offset(t) + p], a matrix product whose right side is copied once a
 //! column of the kernel, not once a tap.
 
+mod panel;
+mod plan;
 mod planes;
 mod product;
 mod weight_gradient;

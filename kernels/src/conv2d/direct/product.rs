@@ -1,6 +1,8 @@
 //! The matrix product of forward pass and input gradient: weights times shifted planes.
 
 use super::super::pass::{Channels, Output, Pass};
+use super::panel::Panel;
+use super::plan::Plan;
 use super::planes::{Planes, spread_row};
 use crate::scratch::Scratch;
 use crate::simd::{Kernel, Level, Simd};
@@ -12,7 +14,7 @@ const PLANES_AT_MOST: usize = 64 << 10;
 const TASKS_AT_LEAST: usize = 4;
 
 /// Target channels of a register tile, by lanes of a vector.
-const fn tile_rows(lanes: usize) -> usize {
+pub(super) const fn tile_rows(lanes: usize) -> usize {
     match lanes {
         16 => 8,
         8 => 6,
@@ -82,81 +84,6 @@ fn strips(planes: &Planes, channels: &Channels, batch: usize) -> usize {
     let least = TASKS_AT_LEAST.div_ceil((batch * channels.groups).max(1));
     let wanted = (1..=rows).find(|&strips| fit(strips)).unwrap_or(rows);
     wanted.max(least).clamp(1, rows.max(1))
-}
-
-/// One output's weights and offsets, by channel and tap.
-struct Plan {
-    /// `[group][block][channel, tap][row of the block]`
-    weights: Scratch,
-    /// Offsets into the copies for strips of `most_rows` rows, `[channel, tap]`.
-    offsets: Vec<u32>,
-    /// The first target channel of each block of a group, and the end.
-    blocks: Vec<usize>,
-}
-
-impl Plan {
-    fn new(
-        level: Level,
-        output: &Output,
-        planes: &Planes,
-        channels: &Channels,
-        weight: &[f32],
-        rows: usize,
-    ) -> Self {
-        let most = tile_rows(level.lanes());
-        let count = channels.target.div_ceil(most);
-        let blocks: Vec<usize> = (0..=count)
-            .map(|block| channels.target * block / count.max(1))
-            .collect();
-        let channel_len = if planes.is_source() {
-            planes.source_pixels()
-        } else {
-            planes.channel_len(rows)
-        };
-        let mut offsets = Vec::with_capacity(channels.source * output.taps.len());
-        for channel in 0..channels.source {
-            for tap in &output.taps {
-                let within = if planes.is_source() {
-                    0
-                } else {
-                    planes.offset(tap, rows)
-                };
-                offsets.push((channel * channel_len + within) as u32);
-            }
-        }
-        let depth = offsets.len();
-        let mut weights = Scratch::take(channels.groups * channels.target * depth);
-        let to = Shared(weights.as_mut_ptr());
-        for_each(channels.groups * count, |task| {
-            let (group, block) = (task / count, task % count);
-            let (first, end) = (blocks[block], blocks[block + 1]);
-            let start = (group * channels.target + first) * depth;
-            // SAFETY: each task writes the weights of its own block.
-            let packed =
-                unsafe { std::slice::from_raw_parts_mut(to.at(start), (end - first) * depth) };
-            let group_start = group * channels.target * channels.source * channel_taps(channels);
-            for (row, target) in (first..end).enumerate() {
-                let base = group_start + target * channels.target_stride;
-                let mut at = row;
-                for source in 0..channels.source {
-                    for tap in &output.taps {
-                        packed[at] = weight[base + source * channels.source_stride + tap.index];
-                        at += end - first;
-                    }
-                }
-            }
-        });
-        Self {
-            weights,
-            offsets,
-            blocks,
-        }
-    }
-}
-
-/// Taps of a filter: the smaller of the two strides is one filter long.
-fn channel_taps(channels: &Channels) -> usize {
-    channels.source_stride.min(channels.target_stride)
 }
 
 struct Context<'a> {
@@ -377,98 +304,5 @@ unsafe fn product<S: Simd>(
         };
         // SAFETY: the tail holds one vector a channel.
         unsafe { S::call(panel) };
-    }
-}
-
-/// N vectors of pixels, all target channels.
-struct Panel<'a, const N: usize> {
-    weights: &'a [f32],
-    offsets: &'a [u32],
-    blocks: &'a [usize],
-    values: *const f32,
-    bias: Option<&'a [f32]>,
-    to: (*mut f32, usize),
-    /// Pixels of the last vector.
-    last: usize,
-}
-
-impl<'a, const N: usize> Panel<'a, N> {
-    #[inline(always)]
-    fn at<const M: usize>(
-        &self,
-        values: *const f32,
-        to: (*mut f32, usize),
-        last: usize,
-    ) -> Panel<'a, M> {
-        Panel {
-            weights: self.weights,
-            offsets: self.offsets,
-            blocks: self.blocks,
-            bias: self.bias,
-            values,
-            to,
-            last,
-        }
-    }
-
-    /// M target channels from `first` on.
-    #[inline(always)]
-    unsafe fn tile<S: Simd, const M: usize>(&self, first: usize) {
-        // SAFETY: required of the caller of `run`.
-        unsafe {
-            let mut sums = [[S::zero(); N]; M];
-            if let Some(bias) = self.bias {
-                for (i, sums) in sums.iter_mut().enumerate() {
-                    *sums = [S::splat(*bias.as_ptr().add(first + i)); N];
-                }
-            }
-            let mut weights = self.weights.as_ptr().add(first * self.offsets.len());
-            for &offset in self.offsets {
-                let from = self.values.add(offset as usize);
-                let mut values = [S::zero(); N];
-                for (j, value) in values.iter_mut().enumerate() {
-                    *value = S::load(from.add(j * S::LANES));
-                }
-                for (i, sums) in sums.iter_mut().enumerate() {
-                    let weight = S::splat(*weights.add(i));
-                    for (sum, &value) in sums.iter_mut().zip(&values) {
-                        *sum = S::mul_add(weight, value, *sum);
-                    }
-                }
-                weights = weights.add(M);
-            }
-            for (i, sums) in sums.iter().enumerate() {
-                let to = self.to.0.add((first + i) * self.to.1);
-                for (j, &sum) in sums.iter().enumerate() {
-                    if j + 1 < N || self.last == S::LANES {
-                        S::store(to.add(j * S::LANES), sum);
-                    } else {
-                        S::store_first(to.add(j * S::LANES), self.last, sum);
-                    }
-                }
-            }
-        }
-    }
-}
-
-impl<const N: usize> Kernel for Panel<'_, N> {
-    #[inline(always)]
-    unsafe fn run<S: Simd>(self) {
-        for block in self.blocks.windows(2) {
-            // SAFETY: required of the caller: offsets lie inside the values, channels inside the target.
-            unsafe {
-                match block[1] - block[0] {
-                    1 => self.tile::<S, 1>(block[0]),
-                    2 => self.tile::<S, 2>(block[0]),
-                    3 => self.tile::<S, 3>(block[0]),
-                    4 => self.tile::<S, 4>(block[0]),
-                    5 if S::LANES > 4 => self.tile::<S, 5>(block[0]),
-                    6 if S::LANES > 4 => self.tile::<S, 6>(block[0]),
-                    7 if S::LANES == 16 => self.tile::<S, 7>(block[0]),
-                    8 if S::LANES == 16 => self.tile::<S, 8>(block[0]),
-                    _ => {}
-                }
-            }
-        }
     }
 }

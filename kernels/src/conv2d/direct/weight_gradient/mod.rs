@@ -3,158 +3,22 @@
 //! Input and output gradient are turned pixel-major; a register tile holds M output channels times
 //! N vectors and runs over all pixels of some images. Images are cut into fixed chunks with sums of their own.
 
+mod panel;
+mod plan;
+
 use super::super::geometry::Problem;
-use super::super::pass::Pass;
-use super::planes::Planes;
 use crate::scratch::Scratch;
 use crate::simd::{BLOCK, Kernel, Level, Simd, runs};
 use crate::threads::{Shared, for_each, for_each_chunk};
+use panel::Panel;
+use plan::{Input, Plan};
 
 /// Tasks of a group of channels: runs of images times parts of the output channels.
 const TASKS: usize = 8;
 /// Pixels that a register tile should run over before its sums are stored.
 const PIXELS_AT_LEAST: usize = 256;
 
-/// How the input is laid out, pixel-major in blocks of 16 lanes.
-enum Input {
-    /// `[channel block][padded row][padded column][16 channels]`; a tap is an offset.
-    Padded {
-        /// Where input pixel p lies.
-        offsets: Vec<u32>,
-    },
-    /// `[block][pixel][16 taps of some channels]`: for few channels, and for 1×1 kernels with a stride.
-    Columns { planes: Planes, taps: Vec<u32> },
-}
-
-/// Everything about a problem that does not depend on its values.
-struct Plan {
-    input: Input,
-    /// Floats of one image of a group, laid out.
-    image_len: usize,
-    /// Where the first pixel of each vector of 16 lanes lies.
-    vectors: Vec<u32>,
-    /// For each vector and lane, the place in a filter `[group_in, kh, kw]`, if any.
-    places: Vec<[Option<u32>; BLOCK]>,
-    /// Rows, columns, floats from row to row and from pixel to pixel.
-    rows: usize,
-    columns: usize,
-    row_step: usize,
-    pixel_step: usize,
-}
-
-impl Plan {
-    fn new(problem: &Problem) -> Self {
-        let single = problem.taps() == 1 && problem.geometry.stride != (1, 1);
-        if single || problem.group_in() < BLOCK {
-            Self::columns(problem)
-        } else {
-            Self::padded(problem)
-        }
-    }
-
-    fn padded(problem: &Problem) -> Self {
-        let g = &problem.geometry;
-        let extent = |output: usize,
-                      stride: usize,
-                      kernel: usize,
-                      dilation: usize,
-                      input: usize,
-                      padding: usize| {
-            ((output - 1) * stride + (kernel - 1) * dilation + 1).max(input + padding)
-        };
-        let height = extent(
-            problem.output.0,
-            g.stride.0,
-            problem.kernel.0,
-            g.dilation.0,
-            problem.input.0,
-            g.padding.0,
-        );
-        let width = extent(
-            problem.output.1,
-            g.stride.1,
-            problem.kernel.1,
-            g.dilation.1,
-            problem.input.1,
-            g.padding.1,
-        );
-        let mut offsets = Vec::with_capacity(problem.input_pixels());
-        for y in 0..problem.input.0 {
-            for x in 0..problem.input.1 {
-                offsets.push((((y + g.padding.0) * width + x + g.padding.1) * BLOCK) as u32);
-            }
-        }
-        let blocks = problem.group_in().div_ceil(BLOCK);
-        let (mut vectors, mut places) = (Vec::new(), Vec::new());
-        for block in 0..blocks {
-            for tap in 0..problem.taps() {
-                let (ky, kx) = (tap / problem.kernel.1, tap % problem.kernel.1);
-                let pixel = (block * height + ky * g.dilation.0) * width + kx * g.dilation.1;
-                vectors.push((pixel * BLOCK) as u32);
-                places.push(std::array::from_fn(|lane| {
-                    let channel = block * BLOCK + lane;
-                    (channel < problem.group_in())
-                        .then_some((channel * problem.taps() + tap) as u32)
-                }));
-            }
-        }
-        Self {
-            input: Input::Padded { offsets },
-            image_len: blocks * height * width * BLOCK,
-            vectors,
-            places,
-            rows: problem.output.0,
-            columns: problem.output.1,
-            row_step: g.stride.0 * width * BLOCK,
-            pixel_step: g.stride.1 * BLOCK,
-        }
-        .joined()
-    }
-
-    fn columns(problem: &Problem) -> Self {
-        let pass = Pass::forward(problem);
-        let planes = Planes::new(&pass);
-        let (pixels, rows) = (problem.output_pixels(), problem.output.0);
-        let (mut taps, mut index) = (Vec::new(), Vec::new());
-        for channel in 0..problem.group_in() {
-            for tap in pass.taps() {
-                taps.push((channel * planes.channel_len(rows) + planes.offset(tap, rows)) as u32);
-                index.push((channel * problem.taps() + tap.index) as u32);
-            }
-        }
-        let blocks = taps.len().div_ceil(BLOCK);
-        Self {
-            input: Input::Columns { planes, taps },
-            image_len: blocks * pixels * BLOCK,
-            vectors: (0..blocks)
-                .map(|block| (block * pixels * BLOCK) as u32)
-                .collect(),
-            places: (0..blocks)
-                .map(|block| std::array::from_fn(|lane| index.get(block * BLOCK + lane).copied()))
-                .collect(),
-            rows: problem.output.0,
-            columns: problem.output.1,
-            row_step: problem.output.1 * BLOCK,
-            pixel_step: BLOCK,
-        }
-        .joined()
-    }
-
-    /// Rows that follow each other without a gap are one row.
-    fn joined(self) -> Self {
-        if self.row_step == self.columns * self.pixel_step {
-            Self {
-                rows: 1,
-                columns: self.rows * self.columns,
-                ..self
-            }
-        } else {
-            self
-        }
-    }
-}
-
-pub(in super::super) fn compute(
+pub(in super::super::super) fn compute(
     level: Level,
     problem: &Problem,
     input: &[f32],
@@ -388,120 +252,6 @@ unsafe fn turn<S: Simd>(
             unsafe {
                 let (from, offsets) = (source.as_ptr().add(pixel), pixel_offsets[pixel..].as_ptr());
                 S::gather_pixels(from, &rows[..channels], columns, dy.as_mut_ptr(), offsets);
-            }
-        }
-    }
-}
-
-/// N vectors, all output channels of a task.
-struct Panel<'a, const N: usize> {
-    plan: &'a Plan,
-    images: usize,
-    pixels: usize,
-    blocks: usize,
-    outputs: usize,
-    x: *const f32,
-    dy: *const f32,
-    offsets: [usize; N],
-    /// Sums of the first output channel, `filter` floats a channel.
-    sums: *mut f32,
-    filter: usize,
-    add: bool,
-}
-
-impl<'a, const N: usize> Panel<'a, N> {
-    #[inline(always)]
-    fn at<const M: usize>(&self, offsets: [usize; M], sums: *mut f32) -> Panel<'a, M> {
-        Panel {
-            plan: self.plan,
-            images: self.images,
-            pixels: self.pixels,
-            blocks: self.blocks,
-            outputs: self.outputs,
-            x: self.x,
-            dy: self.dy,
-            offsets,
-            sums,
-            filter: self.filter,
-            add: self.add,
-        }
-    }
-
-    /// M output channels from `first` on.
-    #[inline(always)]
-    unsafe fn tile<S: Simd, const M: usize>(&self, first: usize) {
-        let plan = self.plan;
-        // SAFETY: required of the caller of `run`.
-        unsafe {
-            let mut sums = [[S::zero(); N]; M];
-            for image in 0..self.images {
-                let block = (image * self.blocks + first / BLOCK) * self.pixels * BLOCK;
-                let mut dy = self.dy.add(block + first % BLOCK);
-                for row in 0..plan.rows {
-                    let mut x = self.x.add(image * plan.image_len + row * plan.row_step);
-                    for _ in 0..plan.columns {
-                        let mut values = [S::zero(); N];
-                        for (value, &offset) in values.iter_mut().zip(&self.offsets) {
-                            *value = S::load(x.add(offset));
-                        }
-                        for (i, sums) in sums.iter_mut().enumerate() {
-                            let factor = S::splat(*dy.add(i));
-                            for (sum, &value) in sums.iter_mut().zip(&values) {
-                                *sum = S::mul_add(factor, value, *sum);
-                            }
-                        }
-                        dy = dy.add(BLOCK);
-                        x = x.wrapping_add(plan.pixel_step);
-                    }
-                }
-            }
-            for (i, sums) in sums.iter().enumerate() {
-                for (j, &sum) in sums.iter().enumerate() {
-                    let to = self.sums.add((first + i) * self.filter + j * S::LANES);
-                    S::store(
-                        to,
-                        if self.add {
-                            S::add(S::load(to), sum)
-                        } else {
-                            sum
-                        },
-                    );
-                }
-            }
-        }
-    }
-}
-
-impl<const N: usize> Kernel for Panel<'_, N> {
-    #[inline(always)]
-    unsafe fn run<S: Simd>(self) {
-        let most = match S::LANES {
-            16 => 8,
-            8 => 6,
-            _ => 4,
-        };
-        for block in 0..self.blocks {
-            let (start, count) = (block * BLOCK, (self.outputs - block * BLOCK).min(BLOCK));
-            let tiles = count.div_ceil(most);
-            for tile in 0..tiles {
-                let (first, end) = (
-                    start + count * tile / tiles,
-                    start + count * (tile + 1) / tiles,
-                );
-                // SAFETY: required of the caller: x, dy and sums hold what the plan addresses.
-                unsafe {
-                    match end - first {
-                        1 => self.tile::<S, 1>(first),
-                        2 => self.tile::<S, 2>(first),
-                        3 => self.tile::<S, 3>(first),
-                        4 => self.tile::<S, 4>(first),
-                        5 if S::LANES > 4 => self.tile::<S, 5>(first),
-                        6 if S::LANES > 4 => self.tile::<S, 6>(first),
-                        7 if S::LANES == 16 => self.tile::<S, 7>(first),
-                        8 if S::LANES == 16 => self.tile::<S, 8>(first),
-                        _ => {}
-                    }
-                }
             }
         }
     }
