@@ -1,5 +1,7 @@
 //! `cargo bench`: the operators that a training step of a CIFAR network is made of, forward and backward.
 
+#![allow(clippy::expect_used, reason = "a benchmark has nobody to report to")]
+
 use candle_core::{Device, Tensor, Var};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use rand::Rng;

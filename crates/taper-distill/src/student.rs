@@ -180,8 +180,7 @@ impl Student {
         let found = after.forward(probe, Mode::Eval)?.logits;
         let expected = graph.forward(probe, Mode::Eval)?.logits;
         let difference = largest_difference(&found, &expected)?;
-        // Not `>`: a NaN must fail too.
-        if !(difference <= MERGE_TOLERANCE) {
+        if difference.is_nan() || difference > MERGE_TOLERANCE {
             return Err(DistillError::Merge {
                 model: self.entry.name.to_string(),
                 difference,

@@ -71,7 +71,7 @@ pub struct DistillArgs {
     /// Any setting of config.toml, as `norm.feature_weight=0.5`.
     #[arg(long, value_name = "PATH=VALUE")]
     set: Vec<String>,
-    /// The run's directory [default: runs/<date>-distill-<n>].
+    /// The run's directory [default: runs/DATE-distill-N].
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Go on with the run in this directory; takes its settings.

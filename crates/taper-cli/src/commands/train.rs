@@ -50,7 +50,7 @@ pub struct TrainArgs {
     /// Any setting of config.toml, as `training.clip_norm=1.0`.
     #[arg(long, value_name = "PATH=VALUE")]
     set: Vec<String>,
-    /// The run's directory [default: runs/<date>-train-<n>].
+    /// The run's directory [default: runs/DATE-train-N].
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Go on with the run in this directory; takes its settings.
