@@ -126,8 +126,8 @@ impl Default for NormConfig {
     }
 }
 
-/// Momentum SGD without Nesterov, ×0.1 after 150, 180 and 210 of 240 epochs (method card, section 6).
-pub(crate) fn cifar_training(epochs: u64, learning_rate: f64) -> TrainConfig {
+/// Momentum SGD without Nesterov, weight decay 5e-4 (method card, section 6).
+fn momentum_sgd(epochs: u64, learning_rate: f64, decay: Decay) -> TrainConfig {
     TrainConfig {
         epochs,
         optimizer: OptimizerConfig::Sgd {
@@ -137,15 +137,25 @@ pub(crate) fn cifar_training(epochs: u64, learning_rate: f64) -> TrainConfig {
             weight_decay: 5e-4,
         },
         schedule: Schedule {
-            decay: Decay::Step {
-                milestones: vec![150., 180., 210.],
-                of: 240.,
-                factor: 0.1,
-            },
+            decay,
             warmup: None,
         },
         ..TrainConfig::default()
     }
+}
+
+/// The recipe of NORM's CIFAR-100 experiments: ×0.1 at 151, 181 and 211 of 241 epochs, scaled.
+pub(crate) fn cifar_training(epochs: u64, learning_rate: f64) -> TrainConfig {
+    momentum_sgd(epochs, learning_rate, Decay::cifar())
+}
+
+/// Few epochs want a rate that falls all the way.
+fn quick_training() -> TrainConfig {
+    let decay = Decay::Cosine {
+        floor: 0.0,
+        per_epoch: false,
+    };
+    momentum_sgd(8, 0.05, decay)
 }
 
 impl DistillConfig {
@@ -159,7 +169,7 @@ impl DistillConfig {
             student: "resnet8".into(),
             methods: vec![Method::Ce, Method::Kd, Method::Norm],
             seeds: (0..3).collect(),
-            batch: 64,
+            batch: 32,
             augmentation: None,
             label_smoothing: 0.0,
             teacher: TeacherConfig {
@@ -167,9 +177,9 @@ impl DistillConfig {
                 weights: None,
                 seed: 0,
                 tap: Tap::Last,
-                training: Some(cifar_training(12, 0.05)),
+                training: None,
             },
-            training: cifar_training(8, 0.05),
+            training: quick_training(),
             kd: KdConfig::default(),
             norm: NormConfig::default(),
         }
@@ -191,6 +201,7 @@ impl DistillConfig {
             },
             training: cifar_training(epochs, if mobile { 0.01 } else { 0.05 }),
             seeds: vec![0],
+            batch: 64,
             ..Self::quick_start()
         }
     }
