@@ -1,6 +1,11 @@
 """Times `taper bench step` and PyTorch in alternation on this machine and prints the ratios.
 
-    python benches/pytorch/compare.py --taper target/release/taper [--rounds 5] [--threads 1 2]
+    cargo build --release --bin taper
+    cargo build --release -p taper-kernels --example ops_speed
+    python benches/pytorch/compare.py [--rounds 5] [--threads 1 2]
+
+First whole training steps, then NORM's feature loss, forward and with backward, at the shapes of the
+published pairs at batch 64 (PyTorch: `N * ((e - f_t.repeat(1, N, 1, 1)) ** 2).mean()`).
 
 Needs PyTorch (CPU). PyTorch runs at its best: glibc is told to keep freed pages, denormals are
 flushed, and both memory layouts are tried. A ratio below 1 means that Taper is faster.
@@ -31,9 +36,47 @@ def run(command, environment=None):
     return json.loads(result.stdout.strip().splitlines()[-1])
 
 
+def operators(program, threads, name, rounds):
+    """Lines of the two `ops_speed` programs in alternation: name -> label -> (ours, theirs), least of all rounds."""
+    script = HERE.parent.parent / "kernels" / "examples" / "ops_speed.py"
+    # As the taper program: pages are kept, and Candle's own pool stays out of the way.
+    ours = {"MIMALLOC_PURGE_DELAY": "-1", "CANDLE_NUM_THREADS": "1"}
+    contenders = [([program], ours), ([sys.executable, script], KEEP_PAGES)]
+    table = {}
+    for _ in range(rounds):
+        for side, (command, environment) in enumerate(contenders):
+            command = [*map(str, command), str(threads), name]
+            result = subprocess.run(
+                command, env={**os.environ, **environment}, capture_output=True, text=True
+            )
+            if result.returncode != 0:
+                sys.exit(f"{' '.join(command)} failed:\n{result.stderr}")
+            for line in result.stdout.splitlines():
+                row = table.setdefault(line[:44].strip(), {})
+                words = line[44:].split()
+                for label, value in zip(words[::2], words[1::2]):
+                    times = row.setdefault(label, [float("inf")] * 2)
+                    times[side] = min(times[side], float(value))
+    return table
+
+
+def print_operators(options, threads):
+    print(f"\n| NORM loss, {threads} threads | forward ms, Taper / PyTorch | ratio | with backward ms | ratio |")
+    print("|---|---|---|---|---|")
+    for name, row in operators(options.ops, threads, "segment_match", options.rounds).items():
+        if name.startswith("0.9"):
+            continue
+        cells = [
+            f"{ours:.2f} / {theirs:.2f} | {ours / theirs:.2f}"
+            for ours, theirs in (row["fwd"], row["fwd+bwd"])
+        ]
+        print(f"| {name} | {' | '.join(cells)} |", flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--taper", default="target/release/taper")
+    parser.add_argument("--ops", default="target/release/examples/ops_speed")
     parser.add_argument("--models", nargs="+", default=["resnet20", "wrn_16_2"])
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--threads", type=int, nargs="+", default=[2])
@@ -73,6 +116,8 @@ def main():
                 f"{ratio('nchw')} | {ratio('nhwc')} | {peak['taper']:.0f} | {peak['nchw']:.0f} |",
                 flush=True,
             )
+    for threads in options.threads:
+        print_operators(options, threads)
 
 
 if __name__ == "__main__":

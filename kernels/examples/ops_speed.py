@@ -1,6 +1,6 @@
 """The lines of ops_speed.rs for PyTorch: milliseconds, fastest of many runs.
 
-    python ops_speed.py [threads]
+    python ops_speed.py [threads [name]]
 """
 
 import sys
@@ -9,6 +9,7 @@ import time
 import torch
 import torch.nn.functional as F
 
+ONLY = sys.argv[2] if len(sys.argv) > 2 else ""
 torch.set_num_threads(int(sys.argv[1]) if len(sys.argv) > 1 else 2)
 
 
@@ -26,6 +27,9 @@ def show(name: str, **times: float) -> None:
 
 
 def operator(name: str, variables, function) -> None:
+    if ONLY not in name:
+        return
+
     def forward() -> float:
         begin = time.perf_counter()
         result = function()
@@ -81,7 +85,7 @@ def step(optimiser) -> float:
     return time.perf_counter() - begin
 
 
-for count in [2304, 1000000]:
+for count in [] if ONLY else [2304, 1000000]:
     parameter = torch.nn.Parameter(torch.rand(count))
     parameter.grad = torch.rand(count)
     sgd = torch.optim.SGD([parameter], lr=1e-9, momentum=0.9, weight_decay=5e-4)

@@ -1,8 +1,8 @@
 //! Milliseconds of the operators other than convolution, forward and backward: fastest of many runs.
 //!
-//!     cargo run --release -p taper-kernels --example ops_speed [threads]
+//!     cargo run --release -p taper-kernels --example ops_speed [threads [name]]
 //!
-//! `ops_speed.py` prints the same lines for PyTorch. Like every program that trains
+//! With a name, only lines that contain it. `ops_speed.py` prints the same lines for PyTorch. Like every program that trains
 //! with Taper, this one sets an allocator that keeps its pages.
 
 use candle_core::{DType, Device, Result, Tensor, Var};
@@ -32,8 +32,18 @@ fn fastest(mut run: impl FnMut() -> Result<Duration>) -> Result<f64> {
     Ok(best.as_secs_f64() * 1e3)
 }
 
+/// Whether the second argument, if there is one, asks for this line.
+fn wanted(name: &str) -> bool {
+    std::env::args()
+        .nth(2)
+        .is_none_or(|part| name.contains(&part))
+}
+
 /// Forward, and forward with backward from a gradient of ones.
 fn operator(name: &str, variables: &[&Var], function: impl Fn() -> Result<Tensor>) -> Result<()> {
+    if !wanted(name) {
+        return Ok(());
+    }
     let forward = fastest(|| {
         let begin = Instant::now();
         let result = function()?;
@@ -153,7 +163,10 @@ fn main() -> Result<()> {
             || segment_match(&expanded, &teacher, 8)?.affine(0.9, 0.0),
         )?;
     }
-    optimisers()
+    if std::env::args().nth(2).is_none() {
+        optimisers()?;
+    }
+    Ok(())
 }
 
 fn optimisers() -> Result<()> {
