@@ -247,3 +247,6 @@ fn largest_difference(found: &Tensor, expected: &Tensor) -> Result<f64> {
     }
     Ok(largest)
 }
+
+#[cfg(test)]
+mod tests;
