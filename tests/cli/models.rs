@@ -32,6 +32,8 @@ fn list_and_info_answer_in_json() {
             .any(|t| t["name"] == "fc.weight" && t["shape"][0] == 10)
     );
     assert_eq!(info["stages"].as_array().unwrap().len(), 4);
+    let known = ["models", "info", "akamaster_resnet20", "--json"];
+    assert_eq!(folder.ok(&known).json()["weights"][0]["top1"], 91.73);
 }
 
 #[test]

@@ -158,6 +158,20 @@ fn misfits_are_named() {
         &["--classes 100", "10 classes"],
     );
     assert!(!folder.path("out.safetensors").exists());
+    for own in [w, x] {
+        let text = folder.fails(&[
+            "run",
+            "resnet8",
+            "--weights",
+            w,
+            "--input",
+            x,
+            "--output",
+            own,
+        ]);
+        contains(text, &["--output", own]);
+    }
+    assert_eq!(std::fs::read(folder.path(w)).unwrap(), whole);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use candle_core::{DType, Tensor};
 use clap::Args;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use taper::layers::Mode;
 use taper::vision::Features;
 
@@ -53,6 +53,13 @@ struct Answer {
 
 pub fn execute(args: &RunArgs, global: &Global, output: &Output) -> anyhow::Result<Status> {
     global.device()?;
+    for (flag, path) in [("--input", &args.input), ("--weights", &args.weights)] {
+        anyhow::ensure!(
+            !same_file(path, &args.output),
+            "--output {}: is the {flag} file; name another to write to",
+            args.output.display()
+        );
+    }
     let entry = network::entry(&args.model)?;
     let loaded = network::load(entry, &args.weights, args.classes)?;
     let file = taper::weights::load(&args.input)
@@ -99,6 +106,11 @@ pub fn execute(args: &RunArgs, global: &Global, output: &Output) -> anyhow::Resu
         false => describe(&answer),
     })?;
     Ok(Status::Done)
+}
+
+/// Whether two paths lead to one file, links followed; a path to nothing is no file.
+fn same_file(a: &Path, b: &Path) -> bool {
+    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
 fn in_chunks(

@@ -28,7 +28,7 @@ struct Answer {
     tensor_list: Vec<Tensor>,
     stages: Vec<Stage>,
     normalisation: Normalisation,
-    known_weights: Vec<Weights>,
+    weights: Vec<Weights>,
 }
 
 #[derive(Debug, Serialize)]
@@ -118,7 +118,7 @@ fn describe(entry: &ModelEntry, classes: usize) -> anyhow::Result<Answer> {
             mean: known.mean,
             std: known.std,
         },
-        known_weights: entry
+        weights: entry
             .weights
             .iter()
             .map(|known| Weights {
@@ -159,7 +159,7 @@ fn text(answer: &Answer) -> String {
             width / stride
         ));
     }
-    for known in &answer.known_weights {
+    for known in &answer.weights {
         lines.push(format!(
             "weights     {} ({}, {} %, {}) from {}",
             known.file, known.dataset, known.top1, known.licence, known.source

@@ -25,7 +25,9 @@ pub struct ModelRow {
     pub macs: u64,
     pub input: [usize; 3],
     pub classes: usize,
-    pub weights: usize,
+    /// How many published files fit; `info` lists them.
+    #[serde(skip)]
+    pub known_weights: usize,
 }
 
 impl From<&ModelEntry> for ModelRow {
@@ -38,7 +40,7 @@ impl From<&ModelEntry> for ModelRow {
             macs: entry.macs,
             input: entry.input,
             classes: entry.classes,
-            weights: entry.weights.len(),
+            known_weights: entry.weights.len(),
         }
     }
 }
@@ -90,7 +92,7 @@ fn table(models: &[ModelRow]) -> String {
             format!("{:.1} M", model.macs as f64 / 1e6),
             format!("{channels}×{height}×{width}"),
             model.classes.to_string(),
-            model.weights.to_string(),
+            model.known_weights.to_string(),
         ]);
     }
     for column in [2, 3, 5, 6] {
