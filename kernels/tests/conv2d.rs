@@ -181,3 +181,49 @@ fn errors_name_the_argument() -> Result<()> {
     }
     Ok(())
 }
+
+/// Candle reads the switch for gradients of gradients once a process, so a process of its own checks them.
+#[test]
+fn gradients_of_gradients() {
+    let program = std::env::current_exe().expect("this test program");
+    let status = std::process::Command::new(program)
+        .args([
+            "--exact",
+            "gradients_of_gradients_in_their_process",
+            "--ignored",
+        ])
+        .env("CANDLE_GRAD_DO_NOT_DETACH", "1")
+        .status()
+        .expect("the test program starts");
+    assert!(status.success());
+}
+
+/// Half the squared length of the gradient in one argument, differentiated in each argument.
+#[test]
+#[ignore = "run by gradients_of_gradients, with CANDLE_GRAD_DO_NOT_DETACH set"]
+fn gradients_of_gradients_in_their_process() -> Result<()> {
+    let geometry = Conv2dGeometry {
+        stride: (2, 1),
+        padding: (1, 0),
+        dilation: (1, 2),
+        groups: 2,
+    };
+    let variable = |dims: [usize; 4], seed| -> Result<Var> {
+        let count = dims.iter().product();
+        Var::from_tensor(&tensor(&random(count, seed), &dims, DType::F64)?)
+    };
+    let (x, w) = (variable([2, 4, 5, 6], 1)?, variable([6, 2, 3, 2], 2)?);
+    for inner in [&x, &w] {
+        let length = || -> Result<Tensor> {
+            // Not linear, or the gradients would not depend on both arguments.
+            let value = conv2d(&x, &w, None, &geometry)?.sqr()?.sum_all()?;
+            let gradients = value.backward()?;
+            let gradient = gradients.get(inner).expect("a gradient");
+            (gradient.sqr()? * 0.5)?.sum_all()
+        };
+        for outer in [&x, &w] {
+            taper_kernels::testing::check_gradient(outer, 1e-5, length)?;
+        }
+    }
+    Ok(())
+}

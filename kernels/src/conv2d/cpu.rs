@@ -4,28 +4,8 @@
 //! run of pixels a tap, so the inner loops are a scaled addition and a dot product.
 
 use super::geometry::Problem;
+use crate::element::Element;
 use crate::threads;
-use std::ops::{AddAssign, Mul};
-
-/// The types that the specification computes in.
-pub(crate) trait Real:
-    Copy + Default + Send + Sync + AddAssign + Mul<Output = Self> + Into<f64>
-{
-    /// The value nearest to `value`.
-    fn from_f64(value: f64) -> Self;
-}
-
-impl Real for f32 {
-    fn from_f64(value: f64) -> Self {
-        value as f32
-    }
-}
-
-impl Real for f64 {
-    fn from_f64(value: f64) -> Self {
-        value
-    }
-}
 
 /// The output positions from which one tap sees the input, along one axis.
 ///
@@ -76,17 +56,17 @@ fn rows(problem: &Problem, ky: usize, kx: usize, mut row: impl FnMut(usize, usiz
 }
 
 /// y[n,k] = bias[k] + Σ_c,ky,kx w[k,c,ky,kx] · x[n,c](stride·position + dilation·tap − padding).
-pub(crate) fn forward<T: Real>(
+pub(crate) fn forward<T: Element>(
     problem: &Problem,
     input: &[T],
     weight: &[T],
     bias: Option<&[T]>,
 ) -> Vec<T> {
-    let mut output = vec![T::default(); problem.output_len()];
+    let mut output = vec![T::from_f64(0.0); problem.output_len()];
     let (group_in, group_out) = (problem.group_in(), problem.group_out());
     threads::for_each_chunk(&mut output, problem.output_pixels(), |index, plane| {
         let (n, k) = (index / problem.out_channels, index % problem.out_channels);
-        plane.fill(bias.map_or(T::default(), |bias| bias[k]));
+        plane.fill(bias.map_or(T::from_f64(0.0), |bias| bias[k]));
         for c in 0..group_in {
             let channel = k / group_out * group_in + c;
             let source = plane_of(
@@ -119,8 +99,12 @@ pub(crate) fn forward<T: Real>(
 }
 
 /// dx: the transpose of [`forward`] in its input.
-pub(crate) fn input_gradient<T: Real>(problem: &Problem, gradient: &[T], weight: &[T]) -> Vec<T> {
-    let mut result = vec![T::default(); problem.input_len()];
+pub(crate) fn input_gradient<T: Element>(
+    problem: &Problem,
+    gradient: &[T],
+    weight: &[T],
+) -> Vec<T> {
+    let mut result = vec![T::from_f64(0.0); problem.input_len()];
     let (group_in, group_out) = (problem.group_in(), problem.group_out());
     threads::for_each_chunk(&mut result, problem.input_pixels(), |index, plane| {
         let (n, channel) = (index / problem.in_channels, index % problem.in_channels);
@@ -157,8 +141,12 @@ pub(crate) fn input_gradient<T: Real>(problem: &Problem, gradient: &[T], weight:
 }
 
 /// dw: the transpose of [`forward`] in its weight.
-pub(crate) fn weight_gradient<T: Real>(problem: &Problem, input: &[T], gradient: &[T]) -> Vec<T> {
-    let mut result = vec![T::default(); problem.weight_len()];
+pub(crate) fn weight_gradient<T: Element>(
+    problem: &Problem,
+    input: &[T],
+    gradient: &[T],
+) -> Vec<T> {
+    let mut result = vec![T::from_f64(0.0); problem.weight_len()];
     let (group_in, group_out) = (problem.group_in(), problem.group_out());
     threads::for_each_chunk(&mut result, problem.taps(), |index, taps| {
         let (k, c) = (index / group_in, index % group_in);
@@ -175,7 +163,7 @@ pub(crate) fn weight_gradient<T: Real>(problem: &Problem, input: &[T], gradient:
                 problem.output_pixels(),
             );
             for (tap, target) in taps.iter_mut().enumerate() {
-                let mut sum = T::default();
+                let mut sum = T::from_f64(0.0);
                 rows(
                     problem,
                     tap / problem.kernel.1,
@@ -198,15 +186,15 @@ pub(crate) fn weight_gradient<T: Real>(problem: &Problem, input: &[T], gradient:
 }
 
 /// Sums `values` `[batch, channels, pixels]` over batch and pixels, in f64.
-pub(crate) fn channel_sums<T: Real>(values: &[T], channels: usize, pixels: usize) -> Vec<T> {
-    let mut sums = vec![T::default(); channels];
+pub(crate) fn channel_sums<T: Element>(values: &[T], channels: usize, pixels: usize) -> Vec<T> {
+    let mut sums = vec![T::from_f64(0.0); channels];
     threads::for_each_chunk(&mut sums, 1, |channel, sum| {
         let mut total = 0.0;
         for image in values.chunks_exact((channels * pixels).max(1)) {
             let mut lanes = [0f64; 8];
             for values in plane_of(image, channel, pixels).chunks(8) {
                 for (lane, &value) in lanes.iter_mut().zip(values) {
-                    *lane += value.into();
+                    *lane += value.to_f64();
                 }
             }
             total += lanes.iter().sum::<f64>();

@@ -21,9 +21,13 @@ mod winograd;
 pub use geometry::Conv2dGeometry;
 pub use select::{exact, set_exact};
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
+use crate::element::Element;
+use crate::operand::{slice, unsupported};
+use candle_core::backend::BackendStorage;
+use candle_core::{
+    CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Tensor,
+};
 pub(crate) use convolve::Convolve;
-use cpu::Real;
 pub(crate) use geometry::Problem;
 use geometry::check_types;
 
@@ -112,37 +116,54 @@ fn apply_gradient<C: CustomOp2 + Send + Sync + 'static>(
     }
 }
 
-/// The elements of a contiguous tensor.
-fn elements<'a, T>(values: &'a [T], layout: &Layout, argument: &'static str) -> Result<&'a [T]> {
-    match layout.contiguous_offsets() {
-        Some((start, end)) => Ok(&values[start..end]),
-        None => candle_core::bail!("{OPERATOR}: {argument} must be contiguous"),
+/// An operand as Candle hands it over.
+pub(crate) type Operand<'a> = (&'a CpuStorage, &'a Layout);
+
+/// One of the three passes.
+#[derive(Debug, Clone, Copy)]
+enum Pass {
+    /// y from (input, weight) and the bias, if there is one.
+    Forward,
+    /// dx from (gradient of the output, weight).
+    InputGradient,
+    /// dw from (input, gradient of the output).
+    WeightGradient,
+}
+
+/// Runs `pass` in the operands' type of number.
+fn run(
+    pass: Pass,
+    problem: &Problem,
+    operands: [Operand; 2],
+    bias: Option<Operand>,
+) -> Result<CpuStorage> {
+    match operands[0].0.dtype() {
+        DType::F32 => run_as::<f32>(pass, problem, operands, bias),
+        DType::F64 => run_as::<f64>(pass, problem, operands, bias),
+        other => Err(unsupported(OPERATOR, "input", other)),
     }
 }
 
-/// Runs `f32` or `f64` code on two tensors of that type.
-fn by_type(
-    names: [&'static str; 2],
-    (s1, l1): (&CpuStorage, &Layout),
-    (s2, l2): (&CpuStorage, &Layout),
-    run32: impl FnOnce(&[f32], &[f32]) -> Result<Vec<f32>>,
-    run64: impl FnOnce(&[f64], &[f64]) -> Result<Vec<f64>>,
+fn run_as<T: Element + Convolve>(
+    pass: Pass,
+    problem: &Problem,
+    operands: [Operand; 2],
+    bias: Option<Operand>,
 ) -> Result<CpuStorage> {
-    match (s1, s2) {
-        (CpuStorage::F32(a), CpuStorage::F32(b)) => {
-            let (a, b) = (elements(a, l1, names[0])?, elements(b, l2, names[1])?);
-            Ok(CpuStorage::F32(run32(a, b)?))
+    let [a, b] = operands;
+    let (a, b) = (
+        slice::<T>(OPERATOR, a.0, a.1)?,
+        slice::<T>(OPERATOR, b.0, b.1)?,
+    );
+    let values = match pass {
+        Pass::Forward => {
+            let bias = bias.map(|(s, l)| slice::<T>(OPERATOR, s, l)).transpose()?;
+            T::forward(problem, a, b, bias)
         }
-        (CpuStorage::F64(a), CpuStorage::F64(b)) => {
-            let (a, b) = (elements(a, l1, names[0])?, elements(b, l2, names[1])?);
-            Ok(CpuStorage::F64(run64(a, b)?))
-        }
-        _ => candle_core::bail!(
-            "{OPERATOR}: {} and {} must both be F32 or both F64",
-            names[0],
-            names[1]
-        ),
-    }
+        Pass::InputGradient => T::input_gradient(problem, a, b),
+        Pass::WeightGradient => T::weight_gradient(problem, a, b),
+    };
+    Ok(T::to_cpu_storage_owned(values))
 }
 
 /// The convolution itself, with two arguments or, with a bias, three.
@@ -180,13 +201,7 @@ impl CustomOp2 for Forward {
         s2: &CpuStorage,
         l2: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let storage = by_type(
-            ["input", "weight"],
-            (s1, l1),
-            (s2, l2),
-            |x, w| Ok(f32::forward(&self.0, x, w, None)),
-            |x, w| Ok(f64::forward(&self.0, x, w, None)),
-        )?;
+        let storage = run(Pass::Forward, &self.0, [(s1, l1), (s2, l2)], None)?;
         Ok((storage, self.0.output_shape().into()))
     }
 
@@ -215,19 +230,8 @@ impl CustomOp3 for Forward {
         s3: &CpuStorage,
         l3: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let storage = by_type(
-            ["input", "weight"],
-            (s1, l1),
-            (s2, l2),
-            |x, w| {
-                let bias = elements(s3.as_slice::<f32>()?, l3, "bias")?;
-                Ok(f32::forward(&self.0, x, w, Some(bias)))
-            },
-            |x, w| {
-                let bias = elements(s3.as_slice::<f64>()?, l3, "bias")?;
-                Ok(f64::forward(&self.0, x, w, Some(bias)))
-            },
-        )?;
+        let operands = [(s1, l1), (s2, l2)];
+        let storage = run(Pass::Forward, &self.0, operands, Some((s3, l3)))?;
         Ok((storage, self.0.output_shape().into()))
     }
 
@@ -266,13 +270,7 @@ impl CustomOp2 for InputGradient {
         s2: &CpuStorage,
         l2: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let storage = by_type(
-            ["gradient", "weight"],
-            (s1, l1),
-            (s2, l2),
-            |dy, w| Ok(f32::input_gradient(&self.0, dy, w)),
-            |dy, w| Ok(f64::input_gradient(&self.0, dy, w)),
-        )?;
+        let storage = run(Pass::InputGradient, &self.0, [(s1, l1), (s2, l2)], None)?;
         Ok((storage, self.0.input_shape().into()))
     }
 
@@ -305,13 +303,7 @@ impl CustomOp2 for WeightGradient {
         s2: &CpuStorage,
         l2: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let storage = by_type(
-            ["input", "gradient"],
-            (s1, l1),
-            (s2, l2),
-            |x, dy| Ok(f32::weight_gradient(&self.0, x, dy)),
-            |x, dy| Ok(f64::weight_gradient(&self.0, x, dy)),
-        )?;
+        let storage = run(Pass::WeightGradient, &self.0, [(s1, l1), (s2, l2)], None)?;
         Ok((storage, self.0.weight_shape().into()))
     }
 
@@ -338,19 +330,21 @@ impl CustomOp1 for ChannelSum {
     }
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        fn sums<T: Real>(values: &[T], layout: &Layout) -> Result<Vec<T>> {
-            let (_, channels, height, width) = layout.shape().dims4()?;
-            Ok(cpu::channel_sums(
-                elements(values, layout, "gradient")?,
+        const OP: &str = "conv2d bias gradient";
+        let (_, channels, height, width) = layout.shape().dims4()?;
+        let pixels = height * width;
+        let storage = match storage.dtype() {
+            DType::F32 => CpuStorage::F32(cpu::channel_sums(
+                slice(OP, storage, layout)?,
                 channels,
-                height * width,
-            ))
-        }
-        let channels = layout.shape().dims4()?.1;
-        let storage = match storage {
-            CpuStorage::F32(values) => CpuStorage::F32(sums(values, layout)?),
-            CpuStorage::F64(values) => CpuStorage::F64(sums(values, layout)?),
-            _ => candle_core::bail!("conv2d-bias-gradient: gradient must be F32 or F64"),
+                pixels,
+            )),
+            DType::F64 => CpuStorage::F64(cpu::channel_sums(
+                slice(OP, storage, layout)?,
+                channels,
+                pixels,
+            )),
+            other => return Err(unsupported(OP, "gradient", other)),
         };
         Ok((storage, channels.into()))
     }

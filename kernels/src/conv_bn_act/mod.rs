@@ -12,7 +12,7 @@ pub use inference::{conv_bias_act, fold_batch_norm};
 use crate::activation::Activation;
 use crate::batch_norm::BatchStatistics;
 use crate::batch_norm::grid::Grid;
-use crate::conv2d::{Conv2dGeometry, Problem};
+use crate::conv2d::{Conv2dGeometry, Operand, Problem};
 use crate::operand::{require_dtype, require_shape, shape_error, unsupported, value_error};
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Tensor};
@@ -143,9 +143,6 @@ struct ConvBnAct {
     tracked: bool,
     saved: Arc<OnceLock<Saved>>,
 }
-
-/// An operand as Candle hands it over.
-type Operand<'a> = (&'a CpuStorage, &'a Layout);
 
 impl ConvBnAct {
     fn forward(

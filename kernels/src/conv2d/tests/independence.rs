@@ -1,0 +1,91 @@
+//! What holds for every kernel: bits that do not depend on the thread count, and NaN and infinity.
+
+use super::*;
+use crate::threads::set_threads;
+
+/// Bits of the three passes.
+fn passes(method: Method, p: &Problem) -> [Vec<u32>; 3] {
+    let bits = |values: Vec<f32>| values.into_iter().map(f32::to_bits).collect();
+    let (x, w, dy) = (
+        random(p.input_len(), 1),
+        random(p.weight_len(), 2),
+        random(p.output_len(), 3),
+    );
+    let level = Level::best();
+    [
+        bits(method.forward(level, p, &x, &w, None)),
+        bits(method.input_gradient(level, p, &dy, &w)),
+        bits(method.weight_gradient(level, p, &x, &dy)),
+    ]
+}
+
+#[test]
+fn results_do_not_depend_on_the_thread_count() {
+    for p in [
+        problem(9, (32, 16), (8, 8), (3, 3), Conv2dGeometry::same(3)),
+        problem(10, (16, 16), (32, 32), (3, 3), Conv2dGeometry::same(3)),
+        problem(5, (128, 128), (8, 8), (3, 3), Conv2dGeometry::same(3)),
+        problem(5, (16, 32), (9, 8), (3, 3), Conv2dGeometry::with(2, 1)),
+        problem(3, (3, 16), (20, 20), (3, 3), Conv2dGeometry::same(3)),
+        problem(3, (24, 64), (20, 20), (1, 1), Conv2dGeometry::default()),
+        problem(
+            5,
+            (12, 12),
+            (9, 9),
+            (3, 3),
+            Conv2dGeometry::same(3).grouped(12),
+        ),
+        problem(
+            5,
+            (12, 24),
+            (9, 9),
+            (3, 3),
+            Conv2dGeometry::with(2, 1).grouped(3),
+        ),
+    ] {
+        let method = Method::choose(&p);
+        let runs = [1, 2, 3].map(|threads| {
+            set_threads(threads);
+            passes(method, &p)
+        });
+        set_threads(0);
+        assert!(
+            runs[0] == runs[1] && runs[0] == runs[2],
+            "{method:?} of {p:?}"
+        );
+    }
+}
+
+#[test]
+fn nan_and_infinity_reach_the_outputs_they_touch() {
+    for p in [problem(
+        2,
+        (16, 16),
+        (8, 8),
+        (3, 3),
+        Conv2dGeometry::same(3),
+    )] {
+        let method = Method::choose(&p);
+        for bad in [f32::NAN, f32::INFINITY] {
+            let mut x = random(p.input_len(), 1);
+            let (w, dy) = (random(p.weight_len(), 2), random(p.output_len(), 3));
+            x[5] = bad;
+            let y = method.forward(Level::best(), &p, &x, &w, None);
+            let expected = cpu::forward(&p, &x, &w, None);
+            for (found, expected) in y.iter().zip(&expected) {
+                assert!(
+                    expected.is_finite() || !found.is_finite(),
+                    "{method:?} {p:?}"
+                );
+            }
+            let dw = method.weight_gradient(Level::best(), &p, &x, &dy);
+            let expected = cpu::weight_gradient(&p, &x, &dy);
+            for (found, expected) in dw.iter().zip(&expected) {
+                assert!(
+                    expected.is_finite() || !found.is_finite(),
+                    "{method:?} {p:?}"
+                );
+            }
+        }
+    }
+}
