@@ -35,13 +35,7 @@ impl AdamW {
         gradient: &Tensor,
         rate: Rate,
     ) -> Result<()> {
-        let slot = match self.slots.get_mut(name) {
-            Some(slot) => slot,
-            None => self
-                .slots
-                .entry(name.to_string())
-                .or_insert(Slot::zeros(parameter, KINDS.len())?),
-        };
+        let slot = Slot::of(&mut self.slots, name, parameter, KINDS.len())?;
         let hyper = AdamWHyper {
             lr: rate.learning_rate,
             beta1: self.betas[0],

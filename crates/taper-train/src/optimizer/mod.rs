@@ -10,6 +10,7 @@ use crate::config::OptimizerConfig;
 use crate::error::{Result, TrainError};
 use candle_core::{DType, Device, Tensor, Var};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 /// An update rule and its state.
 #[derive(Debug)]
@@ -145,6 +146,19 @@ struct Slot {
 }
 
 impl Slot {
+    /// The slot of a parameter, made of zeros at its first step.
+    fn of<'a>(
+        slots: &'a mut BTreeMap<String, Self>,
+        name: &str,
+        parameter: &Var,
+        moments: usize,
+    ) -> Result<&'a mut Self> {
+        Ok(match slots.entry(name.to_string()) {
+            Entry::Occupied(slot) => slot.into_mut(),
+            Entry::Vacant(place) => place.insert(Self::zeros(parameter, moments)?),
+        })
+    }
+
     fn zeros(parameter: &Var, moments: usize) -> Result<Self> {
         let moments = (0..moments).map(|_| parameter.as_tensor().detach().zeros_like());
         Ok(Self {

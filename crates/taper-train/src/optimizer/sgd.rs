@@ -34,13 +34,7 @@ impl Sgd {
         gradient: &Tensor,
         rate: Rate,
     ) -> Result<()> {
-        let slot = match self.slots.get_mut(name) {
-            Some(slot) => slot,
-            None => self
-                .slots
-                .entry(name.to_string())
-                .or_insert(Slot::zeros(parameter, KINDS.len())?),
-        };
+        let slot = Slot::of(&mut self.slots, name, parameter, KINDS.len())?;
         let hyper = SgdHyper {
             lr: rate.learning_rate,
             momentum: self.momentum,
