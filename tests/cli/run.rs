@@ -42,7 +42,11 @@ fn all_features_equal_the_library_s() {
     // 70 images: more than one chunk.
     let images = noise(&[70, 3, 32, 32], "images");
     input(&folder.path("in.safetensors"), &images, "input");
-    for (name, prefix, classes) in [("resnet8", "", 10), ("wrn_16_1", "module.", 100)] {
+    for (name, prefix, classes) in [
+        ("resnet8", "", 10),
+        ("wrn_16_1", "module.", 100),
+        ("resnet8", "_orig_mod.module.", 10),
+    ] {
         let store = weights(name, classes, &folder.path("w.safetensors"), prefix);
         let arguments = [
             "run",

@@ -219,11 +219,7 @@ impl StudentGraph {
 }
 
 fn filled(state: &BTreeMap<String, Tensor>) -> Result<ParameterStore> {
-    let store = ParameterStore::new(0, &candle_core::Device::Cpu);
-    for (name, tensor) in state {
-        store.insert(name, tensor)?;
-    }
-    Ok(store)
+    ParameterStore::from_state(state, &candle_core::Device::Cpu)
 }
 
 fn tensor(state: &BTreeMap<String, Tensor>, name: &str) -> Result<Tensor> {

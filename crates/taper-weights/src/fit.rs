@@ -4,9 +4,8 @@ use crate::{Checkpoint, WeightsError, nearest};
 use candle_core::Tensor;
 use std::collections::BTreeMap;
 use taper_layers::{ParameterStore, TensorInfo};
+use taper_vision::registry::PREFIXES;
 
-/// Prefixes that trainers wrap around a network's names.
-const WRAPPERS: [&str; 4] = ["module.", "_orig_mod.", "model.", "encoder."];
 /// How many names of a kind a message lists.
 const LISTED: usize = 4;
 
@@ -30,7 +29,7 @@ pub(crate) fn unwrapped(
     let mut tensors = tensors.clone();
     let mut stripped = String::new();
     while !tensors.keys().any(|name| known(name)) {
-        let prefix = WRAPPERS.iter().find(|prefix| {
+        let prefix = PREFIXES.iter().find(|prefix| {
             !tensors.is_empty() && tensors.keys().all(|name| name.starts_with(**prefix))
         });
         let Some(prefix) = prefix else { break };

@@ -78,6 +78,15 @@ impl ParameterStore {
         }
     }
 
+    /// A store that holds copies of `state`, as read from a file.
+    pub fn from_state(state: &BTreeMap<String, Tensor>, device: &Device) -> Result<Self> {
+        let store = Self::new(0, device);
+        for (name, tensor) in state {
+            store.insert(name, tensor)?;
+        }
+        Ok(store)
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Var>> {
         self.tensors.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -29,14 +29,14 @@ pub fn fold_transform(transform: &FeatureTransform) -> Result<Merged> {
     Ok(Merged { matrix, offset })
 }
 
-/// `W' = A W` and `d = b - A μ`, `A = diag(g / √(v + eps))`, of a 1x1 convolution and its batch norm.
+/// `W' = A W` `[out, in]` and `d = b - A μ` `[out]`, `A = diag(g / √(v + eps))`, of a 1x1 convolution
+/// and its batch norm, in f64.
 fn fold_norm(conv: &Conv2d, bn: &BatchNorm2d) -> Result<(Tensor, Tensor)> {
-    let double = |tensor: &Tensor| tensor.detach().to_dtype(DType::F64);
-    let (scale, shift, mean, variance, eps) = bn.affine();
-    let scale = (double(scale)? / (double(variance)? + eps)?.sqrt()?)?;
-    let shift = (double(shift)? - (&scale * double(mean)?)?)?;
-    let weight = double(conv.weight())?.flatten_from(1)?;
-    Ok((weight.broadcast_mul(&scale.unsqueeze(1)?)?, shift))
+    let (gamma, beta, mean, variance, eps) = bn.affine();
+    let weight = conv.weight().detach().to_dtype(DType::F64)?;
+    let (weight, shift) =
+        taper_kernels::fold_batch_norm(&weight, None, gamma, beta, (mean, variance), eps)?;
+    Ok((weight.flatten_from(1)?, shift))
 }
 
 /// The classifier after the fold: `W_fc M` and `W_fc m + b_fc`, in the dtypes of `weight` and `bias`.

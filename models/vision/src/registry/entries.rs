@@ -73,7 +73,6 @@ const fn row(
         tensors,
         macs,
         stages: family.stages,
-        teacher_tap: family.stages.len() - 1,
         head: family.head,
         default_normalisation: family.normalisation,
         unused: family.unused,

@@ -15,7 +15,7 @@ use taper_layers::{ShapeRecorder, TensorInfo};
 pub const CONFIG_METADATA_KEY: &str = "taper.model";
 
 /// Prefixes that training scripts put before every name (data-parallel wrappers and the like).
-pub const PREFIXES: [&str; 2] = ["module.", "model."];
+pub const PREFIXES: [&str; 4] = ["module.", "_orig_mod.", "model.", "encoder."];
 
 /// One row of the registry.
 #[derive(Debug)]
@@ -41,8 +41,6 @@ pub struct ModelEntry {
     pub macs: u64,
     /// The feature maps of [`Features::stages`](crate::Features::stages), in order.
     pub stages: &'static [Stage],
-    /// Index of the stage that NORM matches when the model teaches (arXiv:2305.13803, official code).
-    pub teacher_tap: usize,
     /// The last linear layer.
     pub head: Head,
     /// Mean and deviation of its training images; [`ModelEntry::normalisation`] knows the weights' own.
