@@ -3,7 +3,9 @@
 //! A tap of any stride or dilation is then an offset, and lanes are channels on maps of any width.
 
 use super::pass::{Pass, Tap};
-use crate::simd::{BLOCK, Simd, runs};
+use super::transfer::Source;
+use crate::simd::{BLOCK, Simd};
+use std::ops::Range;
 
 /// Floats of a strip of padded planes, at most: 256 KiB, part of the second-level cache.
 const STRIP_AT_MOST: usize = 64 << 10;
@@ -89,37 +91,26 @@ impl Layout {
         y >= 0 && (y as usize) < self.source.0
     }
 
-    /// Turns `channels` planes into the strip of position rows `first..end`; its border stays as it is.
+    /// Copies `channels` of `image` into the strip of position rows `first..end`; its border stays as it is.
     ///
     /// # Safety
-    /// `planes` holds the channels, `strip` at least `strip_len` floats; the machine has `S`.
+    /// The source has the channels, `strip` at least `strip_len` floats; the machine has `S`.
     #[inline(always)]
-    pub(super) unsafe fn gather<S: Simd>(
+    pub(super) unsafe fn load<S: Simd>(
         &self,
-        planes: *const f32,
-        channels: usize,
+        source: &impl Source,
+        image: usize,
+        channels: Range<usize>,
         (first, end): (usize, usize),
         strip: *mut f32,
     ) {
         let padded = (first * self.step.0, (end - 1) * self.step.0 + self.span);
         let row =
             |padded: usize| padded.saturating_sub(self.before.0).min(self.source.0) * self.source.1;
-        let (begin, stop) = (row(padded.0), row(padded.1));
-        let pixels = self.source.0 * self.source.1;
-        let rows: [usize; BLOCK] = std::array::from_fn(|channel| channel * pixels);
+        let pixels = row(padded.0)..row(padded.1);
         let strip = strip.wrapping_sub(padded.0 * self.width * BLOCK);
-        for (pixel, columns) in runs(planes, pixels, begin, stop) {
-            // SAFETY: the pixels lie inside the planes, their offsets inside the strip.
-            unsafe {
-                let offsets = self.offsets[pixel..].as_ptr();
-                S::gather_pixels(
-                    planes.add(pixel),
-                    &rows[..channels],
-                    columns,
-                    strip,
-                    offsets,
-                );
-            }
-        }
+        let offsets = self.offsets[pixels.start.min(self.offsets.len())..].as_ptr();
+        // SAFETY: the pixels' offsets lie inside the strip; the rest is required of the caller.
+        unsafe { source.load::<S>(image, channels, pixels, strip, offsets) }
     }
 }

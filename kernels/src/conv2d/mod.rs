@@ -13,9 +13,11 @@ mod direct;
 mod geometry;
 mod layout;
 mod pass;
+pub(crate) mod pixel_major;
 mod select;
 #[cfg(test)]
 mod tests;
+pub(crate) mod transfer;
 mod winograd;
 
 pub use geometry::Conv2dGeometry;

@@ -9,6 +9,7 @@ mod weights;
 
 use super::geometry::Problem;
 use super::pass::{Channels, Pass};
+use super::transfer::{Sink, Source};
 use crate::simd::{BLOCK, Level};
 
 /// Are the channels of a group whole blocks, and does it pay?
@@ -23,40 +24,44 @@ pub(super) fn suits(problem: &Problem) -> bool {
         && (strided || (problem.taps() > 1 && group_in.min(group_out) > BLOCK))
 }
 
-/// The forward pass.
+/// The forward pass; no bias if `bias` is empty.
 pub(super) fn forward(
     level: Level,
     problem: &Problem,
-    input: &[f32],
+    source: &impl Source,
     weight: &[f32],
-    bias: Option<&[f32]>,
-) -> Vec<f32> {
+    bias: &[f32],
+    sink: &impl Sink,
+) {
     let (pass, channels) = (Pass::forward(problem), Channels::forward(problem));
-    output::compute(
-        level,
-        &pass,
-        &channels,
-        problem.batch,
-        (input, weight, bias),
-    )
+    let rest = (problem.batch, weight, bias);
+    output::compute(level, &pass, &channels, rest, source, sink);
 }
 
 /// The input gradient.
 pub(super) fn input_gradient(
     level: Level,
     problem: &Problem,
-    gradient: &[f32],
+    gradient: &impl Source,
     weight: &[f32],
-) -> Vec<f32> {
+    sink: &impl Sink,
+) {
     let (pass, channels) = (
         Pass::input_gradient(problem),
         Channels::input_gradient(problem),
     );
-    output::compute(
-        level,
-        &pass,
-        &channels,
-        problem.batch,
-        (gradient, weight, None),
+    let rest = (problem.batch, weight, &[][..]);
+    output::compute(level, &pass, &channels, rest, gradient, sink);
+}
+
+/// Parts that the forward pass and the input gradient cut each image into.
+pub(super) fn strips(problem: &Problem) -> (usize, usize) {
+    let of = |pass, channels| output::strips(&pass, &channels, problem.batch);
+    (
+        of(Pass::forward(problem), Channels::forward(problem)),
+        of(
+            Pass::input_gradient(problem),
+            Channels::input_gradient(problem),
+        ),
     )
 }

@@ -2,10 +2,11 @@
 
 use super::super::layout::Layout;
 use super::super::pass::{Channels, Output, Pass};
+use super::super::transfer::{Sink, Source};
 use super::weights::Weights;
 use crate::scratch::Scratch;
-use crate::simd::{BLOCK, Kernel, Level, Simd, runs};
-use crate::threads::{Shared, for_each};
+use crate::simd::{BLOCK, Kernel, Level, Simd};
+use crate::threads::for_each;
 
 /// Tasks that a pass is cut into at least, where its planes have rows enough.
 const TASKS_AT_LEAST: usize = 4;
@@ -24,26 +25,28 @@ fn panel_channels(lanes: usize) -> usize {
     (2 * lanes).max(BLOCK)
 }
 
-/// Computes a pass from (source, weight, bias).
+/// Parts that a pass cuts each image into.
+pub(super) fn strips(pass: &Pass, channels: &Channels, batch: usize) -> usize {
+    let least = TASKS_AT_LEAST.div_ceil((batch * channels.groups).max(1));
+    Layout::new(pass)
+        .strips(channels.source / BLOCK)
+        .max(least)
+        .clamp(1, pass.lattice().0.max(1))
+}
+
+/// Computes a pass over (batch, weight, bias); an empty bias is none.
 pub(super) fn compute(
     level: Level,
     pass: &Pass,
     channels: &Channels,
-    batch: usize,
-    (source, weight, bias): (&[f32], &[f32], Option<&[f32]>),
-) -> Vec<f32> {
+    (batch, weight, bias): (usize, &[f32], &[f32]),
+    source: &impl Source,
+    sink: &impl Sink,
+) {
     let layout = Layout::new(pass);
-    let rows = pass.lattice().0;
-    let least = TASKS_AT_LEAST.div_ceil((batch * channels.groups).max(1));
-    let strips = layout
-        .strips(channels.source / BLOCK)
-        .max(least)
-        .clamp(1, rows.max(1));
-    let target_pixels = pass.target.0 * pass.target.1;
-    let len = batch * channels.groups * channels.target * target_pixels;
-    let mut result = Vec::with_capacity(len);
+    let strips = strips(pass, channels, batch);
     let no_bias = bias
-        .is_none()
+        .is_empty()
         .then(|| vec![0.0; channels.groups * channels.target]);
     let context = Context {
         pass,
@@ -54,13 +57,13 @@ pub(super) fn compute(
             .map(|output| Weights::new(output, channels, weight, panel_channels(level.lanes())))
             .collect(),
         layout: &layout,
-        pixel_offsets: (0..target_pixels)
+        pixel_offsets: (0..pass.target.0 * pass.target.1)
             .map(|pixel| (pixel * BLOCK) as u32)
             .collect(),
         strips,
         source,
-        bias: bias.or(no_bias.as_deref()).unwrap_or_default(),
-        target: Shared(result.as_mut_ptr()),
+        bias: no_bias.as_deref().unwrap_or(bias),
+        sink,
     };
     for_each(batch * channels.groups * strips, |task| {
         // SAFETY: each task writes its own rows of its own channels; the level is available.
@@ -71,77 +74,82 @@ pub(super) fn compute(
             })
         };
     });
-    // SAFETY: the outputs of a pass cover its target, and the strips cover the outputs.
-    unsafe { result.set_len(len) };
-    result
 }
 
-struct Context<'a> {
+struct Context<'a, From, To> {
     pass: &'a Pass,
     channels: &'a Channels,
     weights: Vec<Weights>,
     layout: &'a Layout,
     pixel_offsets: Vec<u32>,
     strips: usize,
-    source: &'a [f32],
+    source: &'a From,
     bias: &'a [f32],
-    target: Shared<f32>,
+    sink: &'a To,
 }
 
-struct Task<'a> {
-    context: &'a Context<'a>,
+struct Task<'a, From, To> {
+    context: &'a Context<'a, From, To>,
     task: usize,
 }
 
-impl Kernel for Task<'_> {
+impl<From: Source, To: Sink> Kernel for Task<'_, From, To> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let c = self.context;
         let (image_group, strip) = (self.task / c.strips, self.task % c.strips);
-        let group = image_group % c.channels.groups;
+        let (image, group) = (
+            image_group / c.channels.groups,
+            image_group % c.channels.groups,
+        );
         let rows = c.pass.lattice().0;
         let (first, end) = (rows * strip / c.strips, rows * (strip + 1) / c.strips);
         if first == end {
             return;
         }
-        let source_pixels = c.pass.source.0 * c.pass.source.1;
         let block_len = c.layout.strip_len(end - first);
         let mut padded = Scratch::zeros(c.channels.source / BLOCK * block_len);
         for (block, padded) in padded.chunks_exact_mut(block_len).enumerate() {
-            let start = (image_group * c.channels.source + block * BLOCK) * source_pixels;
-            let planes = &c.source[start..start + BLOCK * source_pixels];
-            // SAFETY: 16 planes, and the strip's length.
+            let start = group * c.channels.source + block * BLOCK;
+            // SAFETY: 16 channels, and the strip's length.
             unsafe {
-                c.layout
-                    .gather::<S>(planes.as_ptr(), BLOCK, (first, end), padded.as_mut_ptr())
-            };
+                c.layout.load::<S>(
+                    c.source,
+                    image,
+                    start..start + BLOCK,
+                    (first, end),
+                    padded.as_mut_ptr(),
+                );
+            }
         }
         let width = c.pass.target.1;
         let target_rows = (
             first * c.pass.stride.0,
             (end * c.pass.stride.0).min(c.pass.target.0),
         );
-        let pixels = (target_rows.1 - target_rows.0) * width;
-        let target_pixels = c.pass.target.0 * width;
-        let mut values = Scratch::take(panel_channels(S::LANES) * pixels);
+        let pixels = target_rows.0 * width..target_rows.1 * width;
+        let mut values = Scratch::take(panel_channels(S::LANES) * pixels.len());
         // Panels of all outputs have the same channels: turn each back when its outputs are done.
         let panel = panel_channels(S::LANES);
         for (index, start) in (0..c.channels.target).step_by(panel).enumerate() {
             let count = panel.min(c.channels.target - start);
+            let channel = group * c.channels.target + start;
             for (output, weights) in c.pass.outputs.iter().zip(&c.weights) {
                 let Some((_, _, weights)) = weights.panels(group).nth(index) else {
                     continue;
                 };
                 let panel = Panel {
-                    context: c,
+                    pass: c.pass,
+                    layout: c.layout,
+                    channels: c.channels.source,
                     output,
                     weights,
-                    bias: &c.bias[group * c.channels.target + start..][..count],
+                    bias: &c.bias[channel..][..count],
                     padded: &padded,
                     block_len,
                     rows: (first, end),
                     to: values.as_mut_ptr(),
-                    block_stride: pixels * BLOCK,
+                    block_stride: pixels.len() * BLOCK,
                 };
                 // SAFETY: padded and values hold the strip.
                 unsafe {
@@ -152,23 +160,19 @@ impl Kernel for Task<'_> {
                     }
                 }
             }
-            // SAFETY: the target has planes for all channels; values hold the panel.
+            // SAFETY: the sink has all channels; values hold the panel.
             unsafe {
                 for block in (0..count).step_by(BLOCK) {
-                    let plane = image_group * c.channels.target + start + block;
-                    let plane = c.target.at(plane * target_pixels + target_rows.0 * width);
-                    let from = values.as_ptr().add(block / BLOCK * pixels * BLOCK);
-                    for (pixel, columns) in runs(plane, target_pixels, 0, pixels) {
-                        let offsets = c.pixel_offsets[pixel..].as_ptr();
-                        S::scatter_pixels(
-                            from,
-                            offsets,
-                            plane.add(pixel),
-                            target_pixels,
-                            BLOCK,
-                            columns,
-                        );
-                    }
+                    let channels = channel + block..channel + block + BLOCK;
+                    let from = values.as_ptr().add(block * pixels.len());
+                    c.sink.store::<S>(
+                        image,
+                        channels.clone(),
+                        pixels.clone(),
+                        from,
+                        c.pixel_offsets.as_ptr(),
+                    );
+                    c.sink.finish::<S>(image, strip, channels, pixels.clone());
                 }
             }
         }
@@ -177,7 +181,10 @@ impl Kernel for Task<'_> {
 
 /// One output's target channels of a panel, for a strip.
 struct Panel<'a> {
-    context: &'a Context<'a>,
+    pass: &'a Pass,
+    layout: &'a Layout,
+    /// Source channels of the group.
+    channels: usize,
     output: &'a Output,
     weights: &'a [f32],
     bias: &'a [f32],
@@ -196,7 +203,7 @@ impl<const N: usize> Kernel for Wide<'_, N> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let p = self.0;
-        let (pass, layout) = (p.context.pass, p.context.layout);
+        let (pass, layout) = (p.pass, p.layout);
         let (row_step, step) = layout.steps();
         let columns = p.output.size.1;
         let pieces = columns.div_ceil(tile_pixels(S::LANES));
@@ -258,7 +265,7 @@ impl Tile<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd, const M: usize, const N: usize>(&self) {
         let width = N * S::LANES;
-        let blocks = self.panel.context.channels.source / BLOCK;
+        let blocks = self.panel.channels / BLOCK;
         // SAFETY: required of the caller.
         unsafe {
             let mut bias = [S::zero(); N];

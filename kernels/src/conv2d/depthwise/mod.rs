@@ -8,6 +8,7 @@ mod weight_gradient;
 
 use super::geometry::Problem;
 use super::pass::Pass;
+use super::transfer::{Sink, Source};
 use crate::simd::Level;
 
 pub(super) use weight_gradient::compute as weight_gradient;
@@ -17,32 +18,37 @@ pub(super) fn suits(problem: &Problem) -> bool {
     problem.group_in() == 1 && problem.group_out() == 1
 }
 
-/// The forward pass.
+/// The forward pass; no bias if `bias` is empty.
 pub(super) fn forward(
     level: Level,
     problem: &Problem,
-    input: &[f32],
+    source: &impl Source,
     weight: &[f32],
-    bias: Option<&[f32]>,
-) -> Vec<f32> {
+    bias: &[f32],
+    sink: &impl Sink,
+) {
     let shape = (problem.batch, problem.in_channels);
-    output::compute(level, &Pass::forward(problem), shape, input, weight, bias)
+    let pass = Pass::forward(problem);
+    output::compute(level, &pass, shape, (weight, bias), source, sink);
 }
 
 /// The input gradient.
 pub(super) fn input_gradient(
     level: Level,
     problem: &Problem,
-    gradient: &[f32],
+    gradient: &impl Source,
     weight: &[f32],
-) -> Vec<f32> {
+    sink: &impl Sink,
+) {
     let shape = (problem.batch, problem.in_channels);
-    output::compute(
-        level,
-        &Pass::input_gradient(problem),
-        shape,
-        gradient,
-        weight,
-        None,
+    let pass = Pass::input_gradient(problem);
+    output::compute(level, &pass, shape, (weight, &[]), gradient, sink);
+}
+
+/// Parts that the forward pass and the input gradient cut each image into.
+pub(super) fn strips(problem: &Problem) -> (usize, usize) {
+    (
+        output::strips(&Pass::forward(problem)),
+        output::strips(&Pass::input_gradient(problem)),
     )
 }

@@ -2,29 +2,33 @@
 
 use super::super::layout::Layout;
 use super::super::pass::{Output, Pass};
+use super::super::transfer::{Sink, Source};
 use crate::scratch::Scratch;
-use crate::simd::{BLOCK, Kernel, Level, Simd, runs};
-use crate::threads::{Shared, for_each};
+use crate::simd::{BLOCK, Kernel, Level, Simd};
+use crate::threads::for_each;
 
 /// Pixels a task should have, so that its border is cleared seldom.
 const PIXELS_AT_LEAST: usize = 1024;
 
-/// Computes a pass over `shape.0` images of `shape.1` channels.
+/// Parts that a pass cuts each image into.
+pub(super) fn strips(pass: &Pass) -> usize {
+    Layout::new(pass).strips(2)
+}
+
+/// Computes a pass over `shape.0` images of `shape.1` channels from (weight, bias); an empty bias is none.
 pub(super) fn compute(
     level: Level,
     pass: &Pass,
     shape: (usize, usize),
-    source: &[f32],
-    weight: &[f32],
-    bias: Option<&[f32]>,
-) -> Vec<f32> {
+    (weight, bias): (&[f32], &[f32]),
+    source: &impl Source,
+    sink: &impl Sink,
+) {
     let layout = Layout::new(pass);
-    let strips = layout.strips(2);
+    let strips = strips(pass);
     let target_pixels = pass.target.0 * pass.target.1;
     let images = (PIXELS_AT_LEAST / target_pixels.max(1)).clamp(1, shape.0.max(1));
     let blocks = shape.1.div_ceil(BLOCK);
-    let len = shape.0 * shape.1 * target_pixels;
-    let mut result = Vec::with_capacity(len);
     let offsets = pass
         .outputs
         .iter()
@@ -49,7 +53,7 @@ pub(super) fn compute(
         source,
         weight,
         bias,
-        target: Shared(result.as_mut_ptr()),
+        sink,
     };
     for_each(shape.0.div_ceil(images) * blocks * strips, |task| {
         // SAFETY: each task writes its own rows of its own planes; the level is available.
@@ -60,12 +64,9 @@ pub(super) fn compute(
             })
         };
     });
-    // SAFETY: the outputs of a pass cover its target planes, and the strips cover the outputs.
-    unsafe { result.set_len(len) };
-    result
 }
 
-struct Context<'a> {
+struct Context<'a, From, To> {
     pass: &'a Pass,
     layout: &'a Layout,
     /// For each output, where each tap reads, and its place in the kernel.
@@ -74,18 +75,18 @@ struct Context<'a> {
     strips: usize,
     images: usize,
     shape: (usize, usize),
-    source: &'a [f32],
+    source: &'a From,
     weight: &'a [f32],
-    bias: Option<&'a [f32]>,
-    target: Shared<f32>,
+    bias: &'a [f32],
+    sink: &'a To,
 }
 
-struct Task<'a> {
-    context: &'a Context<'a>,
+struct Task<'a, From, To> {
+    context: &'a Context<'a, From, To>,
     task: usize,
 }
 
-impl Kernel for Task<'_> {
+impl<From: Source, To: Sink> Kernel for Task<'_, From, To> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let c = self.context;
@@ -100,50 +101,51 @@ impl Kernel for Task<'_> {
         }
         let channel = block * BLOCK;
         let count = (channels - channel).min(BLOCK);
-        let source_pixels = c.pass.source.0 * c.pass.source.1;
-        let (width, target_pixels) = (c.pass.target.1, c.pass.target.0 * c.pass.target.1);
+        let width = c.pass.target.1;
         let target_rows = (
             first * c.pass.stride.0,
             (end * c.pass.stride.0).min(c.pass.target.0),
         );
+        let pixels = target_rows.0 * width..target_rows.1 * width;
         let mut padded = Scratch::zeros(c.layout.strip_len(end - first));
-        let mut values = Scratch::take((target_rows.1 - target_rows.0) * width * BLOCK);
+        let mut values = Scratch::take(pixels.len() * BLOCK);
         let weights = block_weights(c.weight, c.weight.len() / channels, channel, count);
         let mut bias = [0.0; BLOCK];
-        if let Some(from) = c.bias {
-            bias[..count].copy_from_slice(&from[channel..channel + count]);
+        if !c.bias.is_empty() {
+            bias[..count].copy_from_slice(&c.bias[channel..channel + count]);
         }
         for image in group * c.images..((group + 1) * c.images).min(batch) {
-            let plane = image * channels + channel;
-            let source = &c.source[plane * source_pixels..(plane + count) * source_pixels];
-            // SAFETY: padded and values hold the strip; the target has all planes.
+            let channels = channel..channel + count;
+            // SAFETY: padded and values (or the window) hold the strip; the sink has all channels.
             unsafe {
-                c.layout
-                    .gather::<S>(source.as_ptr(), count, (first, end), padded.as_mut_ptr());
+                c.layout.load::<S>(
+                    c.source,
+                    image,
+                    channels.clone(),
+                    (first, end),
+                    padded.as_mut_ptr(),
+                );
+                let window = c.sink.window(image, channel);
+                let window = window.map(|window| window.add(pixels.start * BLOCK));
+                let to = window.unwrap_or(values.as_mut_ptr());
                 for (output, taps) in c.pass.outputs.iter().zip(&c.offsets) {
                     let sums = Sums {
-                        context: c,
+                        pass: c.pass,
+                        layout: c.layout,
                         output,
                         taps,
                         weights: &weights,
                         bias: &bias,
                         padded: &padded,
                     };
-                    sums.strip::<S>((first, end), values.as_mut_ptr());
+                    sums.strip::<S>((first, end), to);
                 }
-                let plane = c.target.at(plane * target_pixels + target_rows.0 * width);
-                let pixels = (target_rows.1 - target_rows.0) * width;
-                for (pixel, columns) in runs(plane, target_pixels, 0, pixels) {
-                    let offsets = c.pixel_offsets[pixel..].as_ptr();
-                    S::scatter_pixels(
-                        values.as_ptr(),
-                        offsets,
-                        plane.add(pixel),
-                        target_pixels,
-                        count,
-                        columns,
-                    );
+                if window.is_none() {
+                    let (from, offsets) = (values.as_ptr(), c.pixel_offsets.as_ptr());
+                    c.sink
+                        .store::<S>(image, channels.clone(), pixels.clone(), from, offsets);
                 }
+                c.sink.finish::<S>(image, strip, channels, pixels.clone());
             }
         }
     }
@@ -162,7 +164,8 @@ fn block_weights(weight: &[f32], taps: usize, channel: usize, count: usize) -> S
 
 /// The sums of one output, 16 channels.
 struct Sums<'a> {
-    context: &'a Context<'a>,
+    pass: &'a Pass,
+    layout: &'a Layout,
     output: &'a Output,
     taps: &'a [(usize, usize)],
     weights: &'a [f32],
@@ -177,8 +180,8 @@ impl Sums<'_> {
     /// `padded` and `values` hold the strip.
     #[inline(always)]
     unsafe fn strip<S: Simd>(&self, (first, end): (usize, usize), values: *mut f32) {
-        let pass = self.context.pass;
-        let (row_step, step) = self.context.layout.steps();
+        let pass = self.pass;
+        let (row_step, step) = self.layout.steps();
         let columns = self.output.size.1;
         let pieces = columns.div_ceil(8);
         for row in first..end.min(self.output.size.0) {

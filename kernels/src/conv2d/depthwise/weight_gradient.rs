@@ -3,8 +3,9 @@
 use super::super::geometry::Problem;
 use super::super::layout::Layout;
 use super::super::pass::Pass;
+use super::super::transfer::Source;
 use crate::scratch::Scratch;
-use crate::simd::{BLOCK, Kernel, Level, Simd, runs};
+use crate::simd::{BLOCK, Kernel, Level, Simd};
 use crate::threads::{Shared, for_each, for_each_chunk};
 
 /// Tasks there should be; runs of images have sums of their own, added in order.
@@ -15,8 +16,8 @@ const TAPS: usize = 9;
 pub(in super::super) fn compute(
     level: Level,
     problem: &Problem,
-    input: &[f32],
-    gradient: &[f32],
+    input: &impl Source,
+    gradient: &impl Source,
 ) -> Vec<f32> {
     let pass = Pass::forward(problem);
     let layout = Layout::new(&pass);
@@ -61,23 +62,23 @@ pub(in super::super) fn compute(
     result
 }
 
-struct Context<'a> {
+struct Context<'a, X, G> {
     problem: &'a Problem,
     layout: &'a Layout,
     offsets: &'a [usize],
     pixel_offsets: Vec<u32>,
     chunks: usize,
-    input: &'a [f32],
-    gradient: &'a [f32],
+    input: &'a X,
+    gradient: &'a G,
 }
 
-struct Task<'a> {
-    context: &'a Context<'a>,
+struct Task<'a, X, G> {
+    context: &'a Context<'a, X, G>,
     task: usize,
     sums: *mut f32,
 }
 
-impl Kernel for Task<'_> {
+impl<X: Source, G: Source> Kernel for Task<'_, X, G> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let c = self.context;
@@ -86,8 +87,7 @@ impl Kernel for Task<'_> {
         let images = (p.batch * chunk / c.chunks, p.batch * (chunk + 1) / c.chunks);
         let channel = block * BLOCK;
         let count = (p.in_channels - channel).min(BLOCK);
-        let (rows, pixels) = (p.output.0, p.output_pixels());
-        let channel_rows: [usize; BLOCK] = std::array::from_fn(|i| i * pixels);
+        let rows = p.output.0;
         // Strips of rows that fit the cache, one after the other.
         let strips = c.layout.strips(2);
         let most = rows.div_ceil(strips);
@@ -100,25 +100,16 @@ impl Kernel for Task<'_> {
             }
             x.fill(0.0);
             for image in images.0..images.1 {
-                let plane = image * p.in_channels + channel;
-                let source = &c.input[plane * p.input_pixels()..(plane + count) * p.input_pixels()];
-                let gradient = &c.gradient[plane * pixels..(plane + count) * pixels];
+                let channels = channel..channel + count;
                 // SAFETY: x and dy hold the strip; the sums a vector a tap.
                 unsafe {
+                    let rows = (first, end);
                     c.layout
-                        .gather::<S>(source.as_ptr(), count, (first, end), x.as_mut_ptr());
-                    let (begin, stop) = (first * p.output.1, end * p.output.1);
-                    for (pixel, columns) in runs(gradient.as_ptr(), pixels, begin, stop) {
-                        let from = gradient.as_ptr().add(pixel);
-                        let offsets = c.pixel_offsets[pixel - begin..].as_ptr();
-                        S::gather_pixels(
-                            from,
-                            &channel_rows[..count],
-                            columns,
-                            dy.as_mut_ptr(),
-                            offsets,
-                        );
-                    }
+                        .load::<S>(c.input, image, channels.clone(), rows, x.as_mut_ptr());
+                    let pixels = first * p.output.1..end * p.output.1;
+                    let offsets = c.pixel_offsets.as_ptr();
+                    c.gradient
+                        .load::<S>(image, channels, pixels, dy.as_mut_ptr(), offsets);
                     self.add::<S>(&x, &dy, end - first);
                 }
             }
@@ -126,7 +117,7 @@ impl Kernel for Task<'_> {
     }
 }
 
-impl Task<'_> {
+impl<X: Source, G: Source> Task<'_, X, G> {
     /// Adds `rows` rows of positions to the sums of all taps.
     #[inline(always)]
     unsafe fn add<S: Simd>(&self, x: &[f32], dy: &[f32], rows: usize) {

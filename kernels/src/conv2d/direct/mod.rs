@@ -15,7 +15,9 @@ use super::geometry::Problem;
 use super::pass::{Channels, Pass};
 use crate::simd::Level;
 
-pub(super) use weight_gradient::compute as weight_gradient;
+pub(super) use weight_gradient::{
+    compute as weight_gradient, compute_from as weight_gradient_from,
+};
 
 /// The forward pass.
 pub(super) fn forward(

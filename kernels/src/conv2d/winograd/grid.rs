@@ -1,6 +1,8 @@
 //! How a batch of planes is cut into 4×4 tiles, and tiles into tasks.
 
-use crate::simd::{BLOCK, Simd, runs};
+use super::super::transfer::{Sink, Source};
+use crate::simd::{BLOCK, Simd};
+use std::ops::Range;
 
 /// Tiles a task should have: enough rows for the products, little enough for the second-level cache.
 const TASK_TILES: usize = 48;
@@ -48,11 +50,6 @@ impl Planes {
         }
     }
 
-    /// Pixels of a plane.
-    pub(super) fn pixels(&self) -> usize {
-        self.height * self.width
-    }
-
     /// Floats from one row of a padded block to the next.
     pub(super) fn row_stride(&self) -> usize {
         (4 * self.tiles.1 + self.overlap) * BLOCK
@@ -84,59 +81,70 @@ impl Planes {
         }
     }
 
-    /// Copies 16 channels, pixel by pixel, from `planes` into the padded `block` of a segment.
+    /// The pixels that the tiles of a segment read or write.
+    pub(super) fn pixels_of(&self, segment: &Segment) -> Range<usize> {
+        let (first, end) = self.pixel_range(segment.first, segment.end);
+        first..end
+    }
+
+    /// Do the tiles cover the planes and nothing else, so that a padded block is a plane?
+    pub(super) fn whole_tiles(&self) -> bool {
+        self.overlap == 0
+            && self.before == (0, 0)
+            && (self.height, self.width) == (4 * self.tiles.0, 4 * self.tiles.1)
+    }
+
+    /// Copies 16 channels from `channel` on, pixel by pixel, into the padded `block` of a segment.
     ///
     /// # Safety
-    /// `planes` holds 16 planes, `block` at least `block_len` floats.
+    /// The source has the channels, `block` at least `block_len` floats.
     #[inline(always)]
-    pub(super) unsafe fn gather<S: Simd>(
+    pub(super) unsafe fn load<S: Simd>(
         &self,
-        planes: *const f32,
+        source: &impl Source,
+        channel: usize,
         segment: &Segment,
         block: *mut f32,
     ) {
-        let (first, end) = self.pixel_range(segment.first, segment.end);
+        let pixels = self.pixels_of(segment);
         let block = block.wrapping_sub(4 * segment.first * self.row_stride());
-        let rows: [usize; BLOCK] = std::array::from_fn(|channel| channel * self.pixels());
-        for (pixel, columns) in runs(planes, self.pixels(), first, end) {
-            // SAFETY: the pixels lie inside the planes, their offsets inside the block.
-            unsafe {
-                S::gather_pixels(
-                    planes.add(pixel),
-                    &rows,
-                    columns,
-                    block,
-                    self.offsets[pixel..].as_ptr(),
-                );
-            }
+        let offsets = self.offsets[pixels.start.min(self.offsets.len())..].as_ptr();
+        // SAFETY: the pixels' offsets lie inside the block; the rest is required of the caller.
+        unsafe {
+            source.load::<S>(
+                segment.image,
+                channel..channel + BLOCK,
+                pixels,
+                block,
+                offsets,
+            );
         }
     }
 
-    /// Copies 16 channels back from the block of a segment to planes.
+    /// Hands 16 channels from the block of a segment to the sink.
     ///
     /// # Safety
-    /// As for `gather`.
+    /// As for `load`.
     #[inline(always)]
-    pub(super) unsafe fn scatter<S: Simd>(
+    pub(super) unsafe fn store<S: Simd>(
         &self,
-        block: *const f32,
+        sink: &impl Sink,
+        channel: usize,
         segment: &Segment,
-        planes: *mut f32,
+        block: *const f32,
     ) {
-        let (first, end) = self.pixel_range(segment.first, segment.end);
+        let pixels = self.pixels_of(segment);
         let block = block.wrapping_sub(4 * segment.first * self.row_stride());
-        for (pixel, columns) in runs(planes, self.pixels(), first, end) {
-            // SAFETY: the pixels lie inside the planes, their offsets inside the block.
-            unsafe {
-                S::scatter_pixels(
-                    block,
-                    self.offsets[pixel..].as_ptr(),
-                    planes.add(pixel),
-                    self.pixels(),
-                    BLOCK,
-                    columns,
-                );
-            }
+        let offsets = self.offsets[pixels.start.min(self.offsets.len())..].as_ptr();
+        // SAFETY: the pixels' offsets lie inside the block; the rest is required of the caller.
+        unsafe {
+            sink.store::<S>(
+                segment.image,
+                channel..channel + BLOCK,
+                pixels,
+                block,
+                offsets,
+            );
         }
     }
 }
@@ -145,6 +153,8 @@ impl Planes {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Segment {
     pub image: usize,
+    /// Which part of the image this is.
+    pub strip: usize,
     pub first: usize,
     pub end: usize,
     pub tile: usize,
@@ -188,6 +198,11 @@ impl Grid {
         self.tasks
     }
 
+    /// Parts that an image is cut into.
+    pub(super) fn strips(&self) -> usize {
+        self.strips
+    }
+
     /// Tiles of the whole batch.
     pub(super) fn tiles(&self) -> usize {
         self.batch * self.height * self.width
@@ -195,22 +210,23 @@ impl Grid {
 
     /// The segments of a task, in order.
     pub(super) fn segments(&self, task: usize) -> impl Iterator<Item = Segment> + '_ {
-        let (images, rows) = if self.strips > 1 {
+        let (images, rows, strip) = if self.strips > 1 {
             let (image, strip) = (task / self.strips, task % self.strips);
             let rows = (
                 self.height * strip / self.strips,
                 self.height * (strip + 1) / self.strips,
             );
-            ((image, image + 1), rows)
+            ((image, image + 1), rows, strip)
         } else {
             let images = (
                 self.batch * task / self.tasks,
                 self.batch * (task + 1) / self.tasks,
             );
-            (images, (0, self.height))
+            (images, (0, self.height), 0)
         };
         (images.0..images.1).map(move |image| Segment {
             image,
+            strip,
             first: rows.0,
             end: rows.1,
             tile: (image - images.0) * (rows.1 - rows.0) * self.width,

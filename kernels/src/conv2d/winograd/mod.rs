@@ -14,7 +14,9 @@ mod transform;
 mod weight_gradient;
 
 use super::geometry::Problem;
+use super::transfer::{Sink, Source};
 use crate::simd::{BLOCK, Level};
+pub(super) use weight_gradient::compute as weight_gradient;
 
 /// May this convolution go through Winograd, and does it pay?
 ///
@@ -36,14 +38,15 @@ pub(super) fn suits(problem: &Problem) -> bool {
         && u32::try_from((problem.input_pixels() + rounded) * 4 * BLOCK).is_ok()
 }
 
-/// The forward pass.
+/// The forward pass; no bias if `bias` is empty.
 pub(super) fn forward(
     level: Level,
     problem: &Problem,
-    input: &[f32],
+    source: &impl Source,
     weight: &[f32],
-    bias: Option<&[f32]>,
-) -> Vec<f32> {
+    bias: &[f32],
+    sink: &impl Sink,
+) {
     let shape = filters::Shape {
         outputs: problem.out_channels,
         inputs: problem.in_channels,
@@ -56,16 +59,17 @@ pub(super) fn forward(
         target: (problem.out_channels, problem.output),
         padding: problem.geometry.padding,
     };
-    output::convolve(level, &sides, input, &filters, bias)
+    output::convolve(level, &sides, source, &filters, bias, sink);
 }
 
 /// The input gradient: a convolution of the output's gradient with padding 2 − p.
 pub(super) fn input_gradient(
     level: Level,
     problem: &Problem,
-    gradient: &[f32],
+    gradient: &impl Source,
     weight: &[f32],
-) -> Vec<f32> {
+    sink: &impl Sink,
+) {
     let shape = filters::Shape {
         outputs: problem.in_channels,
         inputs: problem.out_channels,
@@ -79,15 +83,10 @@ pub(super) fn input_gradient(
         target: (problem.in_channels, problem.input),
         padding: (2 - padding.0, 2 - padding.1),
     };
-    output::convolve(level, &sides, gradient, &filters, None)
+    output::convolve(level, &sides, gradient, &filters, &[], sink);
 }
 
-/// The weight gradient.
-pub(super) fn weight_gradient(
-    level: Level,
-    problem: &Problem,
-    input: &[f32],
-    gradient: &[f32],
-) -> Vec<f32> {
-    weight_gradient::compute(level, problem, input, gradient)
+/// Parts that a pass cuts each image of `target` pixels into.
+pub(super) fn strips(batch: usize, target: (usize, usize)) -> usize {
+    grid::Grid::new(batch, target).strips()
 }

@@ -1,11 +1,12 @@
 //! Forward and input gradient: tiles to points, 36 products with the filters, points to outputs.
 
+use super::super::transfer::{Sink, Source};
 use super::grid::{Grid, POINTS, Planes};
 use super::transform::{input_tile, output_tile};
 use crate::scratch::Scratch;
 use crate::simd::product::Product;
 use crate::simd::{BLOCK, Kernel, Level, Simd};
-use crate::threads::{Shared, for_each};
+use crate::threads::for_each;
 
 /// What is convolved into what: channels and plane sizes.
 pub(super) struct Sides {
@@ -15,30 +16,27 @@ pub(super) struct Sides {
     pub padding: (usize, usize),
 }
 
-/// Convolves `source` with transformed `filters`.
+/// Convolves `source` with transformed `filters`, adds `bias` if it is not empty.
 pub(super) fn convolve(
     level: Level,
     sides: &Sides,
-    source: &[f32],
+    source: &impl Source,
     filters: &Scratch,
-    bias: Option<&[f32]>,
-) -> Vec<f32> {
+    bias: &[f32],
+    sink: &impl Sink,
+) {
     let grid = Grid::new(sides.batch, sides.target.1);
     let tiles = (grid.height, grid.width);
-    let inputs = Planes::new(sides.source.1, sides.padding, 2, tiles);
-    let outputs = Planes::new(sides.target.1, (0, 0), 0, tiles);
-    let len = sides.batch * sides.target.0 * outputs.pixels();
-    let mut result = Vec::with_capacity(len);
-    let no_bias = bias.is_none().then(|| vec![0.0; sides.target.0]);
+    let no_bias = bias.is_empty().then(|| vec![0.0; sides.target.0]);
     let context = Context {
         sides,
         grid: &grid,
-        inputs: &inputs,
-        outputs: &outputs,
+        inputs: &Planes::new(sides.source.1, sides.padding, 2, tiles),
+        outputs: &Planes::new(sides.target.1, (0, 0), 0, tiles),
         source,
         filters,
-        bias: bias.or(no_bias.as_deref()).unwrap_or_default(),
-        target: Shared(result.as_mut_ptr()),
+        bias: no_bias.as_deref().unwrap_or(bias),
+        sink,
     };
     for_each(grid.tasks(), |task| {
         // SAFETY: each task writes the rows of its own segments; the level is available.
@@ -49,28 +47,25 @@ pub(super) fn convolve(
             })
         };
     });
-    // SAFETY: the tasks cover all rows of all images, so every element has been written.
-    unsafe { result.set_len(len) };
-    result
 }
 
-struct Context<'a> {
+struct Context<'a, From, To> {
     sides: &'a Sides,
     grid: &'a Grid,
     inputs: &'a Planes,
     outputs: &'a Planes,
-    source: &'a [f32],
+    source: &'a From,
     filters: &'a [f32],
     bias: &'a [f32],
-    target: Shared<f32>,
+    sink: &'a To,
 }
 
-struct Task<'a> {
-    context: &'a Context<'a>,
+struct Task<'a, From, To> {
+    context: &'a Context<'a, From, To>,
     task: usize,
 }
 
-impl Kernel for Task<'_> {
+impl<From: Source, To: Sink> Kernel for Task<'_, From, To> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let c = self.context;
@@ -115,44 +110,42 @@ impl Kernel for Task<'_> {
 }
 
 /// Tiles of all source channels to points V `[point][tile][channel]`.
-struct Gather<'a> {
-    context: &'a Context<'a>,
+struct Gather<'a, From, To> {
+    context: &'a Context<'a, From, To>,
     task: usize,
     v: *mut f32,
     v_plane: usize,
 }
 
-impl Kernel for Gather<'_> {
+impl<From: Source, To: Sink> Kernel for Gather<'_, From, To> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let c = self.context;
         let channels = c.sides.source.0;
         // SAFETY: `v` holds every tile of the task; the source has the planes of `sides`.
         unsafe {
-            points_of::<S>(
+            points_of::<S, 2>(
                 c.grid,
                 c.inputs,
                 self.task,
                 (c.source, channels),
                 (self.v, self.v_plane),
-                2,
             );
         }
     }
 }
 
-/// Transforms the tiles of a task, all channels, to points `[point][tile][channel]`; `overlap` is 2 for inputs.
+/// Transforms the tiles of a task, all channels, to points `[point][tile][channel]`; `OVERLAP` is 2 for inputs.
 ///
 /// # Safety
 /// `source` holds whole images of `channels` planes; `to` has a plane stride of its second part.
 #[inline(always)]
-pub(super) unsafe fn points_of<S: Simd>(
+pub(super) unsafe fn points_of<S: Simd, const OVERLAP: usize>(
     grid: &Grid,
     planes: &Planes,
     task: usize,
-    (source, channels): (&[f32], usize),
+    (source, channels): (&impl Source, usize),
     (to, plane): (*mut f32, usize),
-    overlap: usize,
 ) {
     let mut block = Scratch::take(planes.block_len(grid.most_rows()));
     let row_stride = planes.row_stride();
@@ -164,17 +157,15 @@ pub(super) unsafe fn points_of<S: Simd>(
             cleared = true;
         }
         for channel in (0..channels).step_by(BLOCK) {
-            let start = (segment.image * channels + channel) * planes.pixels();
-            let image = &source[start..start + BLOCK * planes.pixels()];
             // SAFETY: the block holds the segment's padded rows, `to` the task's tiles.
             unsafe {
-                planes.gather::<S>(image.as_ptr(), &segment, block.as_mut_ptr());
+                planes.load::<S>(source, channel, &segment, block.as_mut_ptr());
                 let mut tile = segment.tile;
                 for y in 0..segment.end - segment.first {
                     for x in 0..grid.width {
                         let from = block.as_ptr().add(4 * (y * row_stride + x * BLOCK));
                         let to = to.add(tile * channels + channel);
-                        match overlap {
+                        match OVERLAP {
                             2 => input_tile::<S>(from, row_stride, to, plane),
                             _ => super::transform::gradient_tile::<S>(from, row_stride, to, plane),
                         }
@@ -186,15 +177,15 @@ pub(super) unsafe fn points_of<S: Simd>(
     }
 }
 
-/// Points M `[point][tile][channel]` to the planes of the target.
-struct Output<'a> {
-    context: &'a Context<'a>,
+/// Points M `[point][tile][channel]` to the target.
+struct Output<'a, From, To> {
+    context: &'a Context<'a, From, To>,
     task: usize,
     m: *const f32,
     m_plane: usize,
 }
 
-impl Kernel for Output<'_> {
+impl<From: Source, To: Sink> Kernel for Output<'_, From, To> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let c = self.context;
@@ -202,28 +193,43 @@ impl Kernel for Output<'_> {
         let row_stride = c.outputs.row_stride();
         let mut block = Scratch::take(c.outputs.block_len(c.grid.most_rows()));
         for segment in c.grid.segments(self.task) {
+            let pixels = c.outputs.pixels_of(&segment);
             for channel in (0..channels).step_by(BLOCK) {
-                // SAFETY: the block holds the segment's rows; the target has planes for all channels of all
+                // SAFETY: the block (or window) holds the segment's rows; the sink has all channels of all
                 // images, and only this task writes these rows.
                 unsafe {
+                    let window = c
+                        .outputs
+                        .whole_tiles()
+                        .then(|| c.sink.window(segment.image, channel));
+                    let window = window
+                        .flatten()
+                        .map(|window| window.add(pixels.start * BLOCK));
+                    let rows = window.unwrap_or(block.as_mut_ptr());
                     let bias = c.bias[channel..channel + BLOCK].as_ptr();
                     let mut tile = segment.tile;
                     for y in 0..segment.end - segment.first {
                         for x in 0..c.grid.width {
-                            let to = block.as_mut_ptr().add(4 * (y * row_stride + x * BLOCK));
                             output_tile::<S>(
                                 self.m.add(tile * channels + channel),
                                 self.m_plane,
-                                to,
+                                rows.add(4 * (y * row_stride + x * BLOCK)),
                                 row_stride,
                                 bias,
                             );
                             tile += 1;
                         }
                     }
-                    let plane = (segment.image * channels + channel) * c.outputs.pixels();
-                    c.outputs
-                        .scatter::<S>(block.as_ptr(), &segment, c.target.at(plane));
+                    if window.is_none() {
+                        c.outputs
+                            .store::<S>(c.sink, channel, &segment, block.as_ptr());
+                    }
+                    c.sink.finish::<S>(
+                        segment.image,
+                        segment.strip,
+                        channel..channel + BLOCK,
+                        pixels.clone(),
+                    );
                 }
             }
         }

@@ -4,6 +4,7 @@
 //! *Global*: the points of all images first, then one task a point; better where the sums are large.
 
 use super::super::geometry::Problem;
+use super::super::transfer::Source;
 use super::grid::{Grid, POINTS, Planes};
 use super::output::points_of;
 use super::transform;
@@ -20,11 +21,11 @@ const TILES_AT_A_TIME: usize = 256;
 /// Floats of V and E that a global round holds: 64 MiB.
 const ROUND_AT_MOST: usize = 16 << 20;
 
-pub(super) fn compute(
+pub(in super::super) fn compute(
     level: Level,
     problem: &Problem,
-    input: &[f32],
-    gradient: &[f32],
+    input: &impl Source,
+    gradient: &impl Source,
 ) -> Vec<f32> {
     let context = Context::new(problem, input, gradient);
     let (from, to) = (context.from, context.to);
@@ -53,18 +54,18 @@ pub(super) fn compute(
     result
 }
 
-struct Context<'a> {
+struct Context<'a, X, G> {
     grid: Grid,
     inputs: Planes,
     outputs: Planes,
     from: usize,
     to: usize,
-    input: &'a [f32],
-    gradient: &'a [f32],
+    input: &'a X,
+    gradient: &'a G,
 }
 
-impl<'a> Context<'a> {
-    fn new(problem: &Problem, input: &'a [f32], gradient: &'a [f32]) -> Self {
+impl<'a, X: Source, G: Source> Context<'a, X, G> {
+    fn new(problem: &Problem, input: &'a X, gradient: &'a G) -> Self {
         let grid = Grid::new(problem.batch, problem.output);
         let tiles = (grid.height, grid.width);
         Self {
@@ -84,7 +85,7 @@ impl<'a> Context<'a> {
     }
 }
 
-fn chunked(level: Level, context: &Context) -> Scratch {
+fn chunked(level: Level, context: &Context<impl Source, impl Source>) -> Scratch {
     let len = POINTS * context.sum_plane();
     let mut sums = Scratch::take(CHUNKS * len);
     let to = Shared(sums.as_mut_ptr());
@@ -101,13 +102,13 @@ fn chunked(level: Level, context: &Context) -> Scratch {
     sums
 }
 
-struct Chunk<'a> {
-    context: &'a Context<'a>,
+struct Chunk<'a, X, G> {
+    context: &'a Context<'a, X, G>,
     chunk: usize,
     sums: *mut f32,
 }
 
-impl Kernel for Chunk<'_> {
+impl<X: Source, G: Source> Kernel for Chunk<'_, X, G> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let c = self.context;
@@ -156,7 +157,10 @@ impl Kernel for Chunk<'_> {
 }
 
 /// Tasks in rounds whose points together stay within `at_most` floats, or single tasks.
-fn rounds(context: &Context, at_most: usize) -> Vec<std::ops::Range<usize>> {
+fn rounds(
+    context: &Context<impl Source, impl Source>,
+    at_most: usize,
+) -> Vec<std::ops::Range<usize>> {
     let most = at_most / (POINTS * (context.from + context.to));
     let mut rounds = Vec::new();
     let (mut first, mut tiles) = (0, 0);
@@ -172,7 +176,7 @@ fn rounds(context: &Context, at_most: usize) -> Vec<std::ops::Range<usize>> {
     rounds
 }
 
-fn global(level: Level, context: &Context, at_most: usize) -> Scratch {
+fn global(level: Level, context: &Context<impl Source, impl Source>, at_most: usize) -> Scratch {
     let mut sums = Scratch::take(POINTS * context.sum_plane());
     let to = Shared(sums.as_mut_ptr());
     for (round, tasks) in rounds(context, at_most).into_iter().enumerate() {
@@ -216,8 +220,8 @@ fn global(level: Level, context: &Context, at_most: usize) -> Scratch {
     sums
 }
 
-struct PointSum<'a> {
-    context: &'a Context<'a>,
+struct PointSum<'a, X, G> {
+    context: &'a Context<'a, X, G>,
     tiles: usize,
     v: *const f32,
     e: *const f32,
@@ -225,7 +229,7 @@ struct PointSum<'a> {
     add: bool,
 }
 
-impl Kernel for PointSum<'_> {
+impl<X: Source, G: Source> Kernel for PointSum<'_, X, G> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let c = self.context;
@@ -253,28 +257,21 @@ impl Kernel for PointSum<'_> {
 }
 
 /// The points of one task: V from the input, E from the gradient.
-struct Points<'a> {
-    context: &'a Context<'a>,
+struct Points<'a, X, G> {
+    context: &'a Context<'a, X, G>,
     task: usize,
     v: (*mut f32, usize),
     e: (*mut f32, usize),
 }
 
-impl Kernel for Points<'_> {
+impl<X: Source, G: Source> Kernel for Points<'_, X, G> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let c = self.context;
         // SAFETY: V and E hold the task's tiles; input and gradient have the planes of the problem.
         unsafe {
-            points_of::<S>(&c.grid, &c.inputs, self.task, (c.input, c.from), self.v, 2);
-            points_of::<S>(
-                &c.grid,
-                &c.outputs,
-                self.task,
-                (c.gradient, c.to),
-                self.e,
-                0,
-            );
+            points_of::<S, 2>(&c.grid, &c.inputs, self.task, (c.input, c.from), self.v);
+            points_of::<S, 0>(&c.grid, &c.outputs, self.task, (c.gradient, c.to), self.e);
         }
     }
 }
@@ -336,6 +333,7 @@ impl Kernel for Filters<'_> {
 #[cfg(test)]
 mod tests {
     use super::super::super::geometry::{Conv2dGeometry, Problem};
+    use super::super::super::transfer::PlaneSource;
     use super::{Context, global, rounds};
     use crate::simd::{BLOCK, Level};
 
@@ -350,13 +348,18 @@ mod tests {
             output: (8, 8),
             geometry: Conv2dGeometry::same(3),
         };
-        let values = |len: usize| {
+        let values = |len: usize| -> Vec<f32> {
             (0..len)
                 .map(|i| ((i * 7 + i / 64) % 13) as f32 - 6.0)
                 .collect()
         };
-        let (x, dy): (Vec<f32>, Vec<f32>) =
-            (values(problem.input_len()), values(problem.output_len()));
+        let (x, dy) = (values(problem.input_len()), values(problem.output_len()));
+        let planes = |values, channels| PlaneSource {
+            values,
+            channels,
+            pixels: 64,
+        };
+        let (x, dy) = (planes(&x, 16), planes(&dy, 32));
         let context = Context::new(&problem, &x, &dy);
         assert!(rounds(&context, 1).len() == context.grid.tasks() && context.grid.tasks() > 2);
         assert_eq!(rounds(&context, usize::MAX).len(), 1);

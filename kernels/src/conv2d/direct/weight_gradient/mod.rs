@@ -7,8 +7,9 @@ mod panel;
 mod plan;
 
 use super::super::geometry::Problem;
+use super::super::transfer::{PlaneSource, Source};
 use crate::scratch::Scratch;
-use crate::simd::{BLOCK, Kernel, Level, Simd, runs};
+use crate::simd::{BLOCK, Kernel, Level, Simd};
 use crate::threads::{Shared, for_each, for_each_chunk};
 use panel::Panel;
 use plan::{Input, Plan};
@@ -18,13 +19,53 @@ const TASKS: usize = 8;
 /// Pixels that a register tile should run over before its sums are stored.
 const PIXELS_AT_LEAST: usize = 256;
 
+/// From planes.
 pub(in super::super::super) fn compute(
     level: Level,
     problem: &Problem,
     input: &[f32],
     gradient: &[f32],
 ) -> Vec<f32> {
-    let plan = Plan::new(problem);
+    let planes = |values, channels, pixels| PlaneSource {
+        values,
+        channels,
+        pixels,
+    };
+    let source = planes(input, problem.in_channels, problem.input_pixels());
+    let gradient = planes(gradient, problem.out_channels, problem.output_pixels());
+    sum(
+        level,
+        problem,
+        &Plan::new(problem),
+        (&source, input),
+        &gradient,
+    )
+}
+
+/// From anything, groups of at least 16 input channels.
+pub(in super::super::super) fn compute_from(
+    level: Level,
+    problem: &Problem,
+    input: &impl Source,
+    gradient: &impl Source,
+) -> Vec<f32> {
+    sum(
+        level,
+        problem,
+        &Plan::padded(problem),
+        (input, &[]),
+        gradient,
+    )
+}
+
+/// `planes` is the input as planes; only plans that lay out columns read it.
+fn sum(
+    level: Level,
+    problem: &Problem,
+    plan: &Plan,
+    (input, planes): (&impl Source, &[f32]),
+    gradient: &impl Source,
+) -> Vec<f32> {
     let parts = (problem.group_out() / 64).clamp(1, 4);
     let chunks = (TASKS / parts).min(problem.batch).max(1);
     let filter = plan.vectors.len() * BLOCK;
@@ -33,10 +74,11 @@ pub(in super::super::super) fn compute(
     let to = Shared(sums.as_mut_ptr());
     let context = Context {
         problem,
-        plan: &plan,
+        plan,
         parts,
         chunks,
         input,
+        planes,
         gradient,
     };
     for_each(chunks * problem.geometry.groups * parts, |task| {
@@ -66,22 +108,23 @@ pub(in super::super::super) fn compute(
     result
 }
 
-struct Context<'a> {
+struct Context<'a, X, G> {
     problem: &'a Problem,
     plan: &'a Plan,
     parts: usize,
     chunks: usize,
-    input: &'a [f32],
-    gradient: &'a [f32],
+    input: &'a X,
+    planes: &'a [f32],
+    gradient: &'a G,
 }
 
-struct Task<'a> {
-    context: &'a Context<'a>,
+struct Task<'a, X, G> {
+    context: &'a Context<'a, X, G>,
     task: usize,
     sums: *mut f32,
 }
 
-impl Kernel for Task<'_> {
+impl<X: Source, G: Source> Kernel for Task<'_, X, G> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let c = self.context;
@@ -170,32 +213,31 @@ unsafe fn vectors<S: Simd>(base: &Panel<1>) {
 /// Lays out one image's channels of a group.
 #[inline(always)]
 unsafe fn lay_out<S: Simd>(
-    c: &Context,
+    c: &Context<impl Source, impl Source>,
     pixel_offsets: &[u32],
     (image, group): (usize, usize),
     x: &mut [f32],
 ) {
     let p = c.problem;
     let pixels = p.input_pixels();
-    let start = (image * p.in_channels + group * p.group_in()) * pixels;
-    let source = &c.input[start..start + p.group_in() * pixels];
+    let first = group * p.group_in();
     match &c.plan.input {
         Input::Padded { offsets } => {
             let blocks = p.group_in().div_ceil(BLOCK);
             for (block, x) in x.chunks_exact_mut(c.plan.image_len / blocks).enumerate() {
-                let channels = (p.group_in() - block * BLOCK).min(BLOCK);
-                let rows: [usize; BLOCK] = std::array::from_fn(|i| (block * BLOCK + i) * pixels);
-                for (pixel, columns) in runs(source.as_ptr(), pixels, 0, pixels) {
-                    // SAFETY: channels and pixels lie inside the source, offsets inside the block.
-                    unsafe {
-                        let (from, offsets) =
-                            (source.as_ptr().add(pixel), offsets[pixel..].as_ptr());
-                        S::gather_pixels(from, &rows[..channels], columns, x.as_mut_ptr(), offsets);
-                    }
+                let channel = first + block * BLOCK;
+                let channels = channel..(channel + BLOCK).min(first + p.group_in());
+                // SAFETY: the offsets lie inside the block.
+                unsafe {
+                    let offsets = offsets.as_ptr();
+                    c.input
+                        .load::<S>(image, channels, 0..pixels, x.as_mut_ptr(), offsets);
                 }
             }
         }
         Input::Columns { planes, taps } => {
+            let start = (image * p.in_channels + first) * pixels;
+            let source = &c.planes[start..start + p.group_in() * pixels];
             let len = planes.channel_len(p.output.0);
             let mut copies = Scratch::take(p.group_in() * len);
             for (channel, copies) in copies.chunks_exact_mut(len.max(1)).enumerate() {
@@ -234,7 +276,7 @@ unsafe fn lay_out<S: Simd>(
 /// Turns one image's gradient, output channels `outputs`, to `[block][pixel][16 channels]`.
 #[inline(always)]
 unsafe fn turn<S: Simd>(
-    c: &Context,
+    c: &Context<impl Source, impl Source>,
     pixel_offsets: &[u32],
     image: usize,
     outputs: (usize, usize),
@@ -243,16 +285,12 @@ unsafe fn turn<S: Simd>(
     let pixels = c.problem.output_pixels();
     for (block, dy) in dy.chunks_exact_mut(pixels * BLOCK).enumerate() {
         let first = outputs.0 + block * BLOCK;
-        let channels = (outputs.1 - first).min(BLOCK);
-        let start = (image * c.problem.out_channels + first) * pixels;
-        let source = &c.gradient[start..start + channels * pixels];
-        let rows: [usize; BLOCK] = std::array::from_fn(|i| i * pixels);
-        for (pixel, columns) in runs(source.as_ptr(), pixels, 0, pixels) {
-            // SAFETY: channels and pixels lie inside the gradient, offsets inside the block.
-            unsafe {
-                let (from, offsets) = (source.as_ptr().add(pixel), pixel_offsets[pixel..].as_ptr());
-                S::gather_pixels(from, &rows[..channels], columns, dy.as_mut_ptr(), offsets);
-            }
+        // SAFETY: the pixels lie inside the block.
+        unsafe {
+            let channels = first..outputs.1.min(first + BLOCK);
+            let offsets = pixel_offsets.as_ptr();
+            c.gradient
+                .load::<S>(image, channels, 0..pixels, dy.as_mut_ptr(), offsets);
         }
     }
 }

@@ -42,7 +42,8 @@ impl Plan {
         }
     }
 
-    fn padded(problem: &Problem) -> Self {
+    /// Taps as offsets into padded input: for groups of at least 16 input channels.
+    pub(super) fn padded(problem: &Problem) -> Self {
         let g = &problem.geometry;
         let extent = |output: usize,
                       stride: usize,
