@@ -30,8 +30,8 @@ use candle_core::{
     CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Tensor,
 };
 pub(crate) use convolve::Convolve;
-pub(crate) use geometry::Problem;
-use geometry::check_types;
+pub(crate) use cpu::channel_sums;
+pub(crate) use geometry::{Problem, check_types};
 
 const OPERATOR: &str = "conv2d";
 
@@ -98,7 +98,7 @@ pub fn conv2d_weight_gradient(
 }
 
 /// Is the graph of gradients kept? Candle reads this variable to decide the same.
-fn keep_gradient_graph() -> bool {
+pub(crate) fn keep_gradient_graph() -> bool {
     static KEEP: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
     *KEEP.get_or_init(|| {
         std::env::var("CANDLE_GRAD_DO_NOT_DETACH").is_ok_and(|v| !v.is_empty() && v != "0")
@@ -106,7 +106,7 @@ fn keep_gradient_graph() -> bool {
 }
 
 /// Applies a gradient operator, on the tape only if gradients of gradients are wanted.
-fn apply_gradient<C: CustomOp2 + Send + Sync + 'static>(
+pub(crate) fn apply_gradient<C: CustomOp2 + Send + Sync + 'static>(
     a: &Tensor,
     b: &Tensor,
     op: C,

@@ -9,25 +9,26 @@ use taper_kernels::{
     log_softmax, max_pool2d, relu, segment_match, sgd_step,
 };
 
-struct Golden(HashMap<String, Tensor>);
+pub(crate) struct Golden(HashMap<String, Tensor>);
 
 impl Golden {
-    fn load() -> Result<Self> {
-        let path = concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/tests/golden/operators.safetensors"
+    /// The file `golden/<name>.safetensors`.
+    pub(crate) fn load(name: &str) -> Result<Self> {
+        let path = format!(
+            "{}/tests/golden/{name}.safetensors",
+            env!("CARGO_MANIFEST_DIR")
         );
         Ok(Self(candle_core::safetensors::load(path, &Device::Cpu)?))
     }
 
-    fn get(&self, name: &str) -> Result<&Tensor> {
+    pub(crate) fn get(&self, name: &str) -> Result<&Tensor> {
         self.0
             .get(name)
             .with_context(|| format!("no tensor {name} in the golden file"))
     }
 
     /// Runs `function` on the inputs recorded under `case`; compares the result and every gradient.
-    fn check(
+    pub(crate) fn check(
         &self,
         case: &str,
         inputs: &[&str],
@@ -136,7 +137,7 @@ fn pools() -> impl Iterator<Item = (String, Pool2dGeometry)> {
 
 #[test]
 fn pooling_is_pytorchs() -> Result<()> {
-    let golden = Golden::load()?;
+    let golden = Golden::load("operators")?;
     for (name, geometry) in pools() {
         for label in ["tied", "special"] {
             golden.check(&format!("max_pool2d/{name}/{label}"), &["x"], |vars| {
@@ -161,14 +162,14 @@ fn pooling_is_pytorchs() -> Result<()> {
 
 #[test]
 fn the_rectifier_is_pytorchs() -> Result<()> {
-    let golden = Golden::load()?;
+    let golden = Golden::load("operators")?;
     golden.check("relu", &["x"], |vars| relu(&vars[0]))?;
     golden.check("add_relu", &["a", "b"], |vars| add_relu(&vars[0], &vars[1]))
 }
 
 #[test]
 fn batch_norm_is_pytorchs() -> Result<()> {
-    let golden = Golden::load()?;
+    let golden = Golden::load("operators")?;
     golden.check("batch_norm_train/plain", &["x", "weight", "bias"], |vars| {
         let (y, statistics) =
             batch_norm_train(&vars[0], &vars[1], &vars[2], None, 1e-5, Activation::None)?;
@@ -215,7 +216,7 @@ fn batch_norm_is_pytorchs() -> Result<()> {
 
 #[test]
 fn losses_and_linear_are_pytorchs() -> Result<()> {
-    let golden = Golden::load()?;
+    let golden = Golden::load("operators")?;
     let targets = golden.get("cross_entropy/targets")?.to_dtype(DType::U32)?;
     for (smoothing, name) in [(0.0, "0.0"), (0.1, "0.1"), (1.0, "1.0")] {
         let case = format!("cross_entropy/{name}");
@@ -256,7 +257,7 @@ fn follow(
 
 #[test]
 fn optimisers_are_pytorchs() -> Result<()> {
-    let golden = Golden::load()?;
+    let golden = Golden::load("operators")?;
     let zeros = || Tensor::zeros(11, DType::F32, &Device::Cpu);
     let hyper = |lr, momentum, dampening, nesterov, weight_decay| SgdHyper {
         lr,

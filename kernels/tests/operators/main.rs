@@ -1,8 +1,9 @@
-//! Tests of the operators other than convolution.
+//! Tests of the operators other than two-dimensional convolution.
 
 // Clippy exempts test functions, but not the helpers they share.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod conv1d;
 mod determinism;
 mod golden;
 mod gradients;
