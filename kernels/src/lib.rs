@@ -23,6 +23,7 @@ mod optimiser;
 mod output;
 mod pool2d;
 pub mod random;
+mod resize;
 mod scratch;
 mod segment_match;
 mod simd;
@@ -42,6 +43,7 @@ pub use log_softmax::log_softmax;
 pub use max_pool2d::max_pool2d;
 pub use optimiser::{AdamWHyper, SgdHyper, adamw_step, ema_step, sgd_step, squared_norm};
 pub use pool2d::Pool2dGeometry;
+pub use resize::{resize_bilinear2d, resize_nearest1d, resize_nearest2d};
 pub use segment_match::segment_match;
 
 pub use conv_bn_act::{conv_bias_act, conv_bn_act, fold_batch_norm};

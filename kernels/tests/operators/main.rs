@@ -9,4 +9,5 @@ mod golden;
 mod gradients;
 mod precision;
 mod refusals;
+mod resize;
 mod shapes;
