@@ -220,3 +220,31 @@ pub(crate) fn value_error(
     }
     .into()
 }
+
+/// Calls `body` with the elements of each of `tensors`; strided views are copied first.
+pub(crate) fn with_slices<T: WithDType, R>(
+    op: &'static str,
+    argument: &'static str,
+    tensors: &[Tensor],
+    body: impl FnOnce(&[&[T]]) -> Result<R>,
+) -> Result<R> {
+    let tensors: Vec<Tensor> = tensors
+        .iter()
+        .map(Tensor::contiguous)
+        .collect::<Result<_>>()?;
+    let held: Vec<_> = tensors.iter().map(Tensor::storage_and_layout).collect();
+    let slices: Vec<&[T]> = held
+        .iter()
+        .zip(&tensors)
+        .map(|((storage, layout), tensor)| match &**storage {
+            Storage::Cpu(storage) => slice(op, storage, layout),
+            _ => Err(KernelError::Device {
+                op,
+                argument,
+                found: tensor.device().location(),
+            }
+            .into()),
+        })
+        .collect::<Result<_>>()?;
+    body(&slices)
+}

@@ -10,4 +10,5 @@ mod gradients;
 mod precision;
 mod refusals;
 mod resize;
+mod rk_step;
 mod shapes;
