@@ -24,11 +24,8 @@ mod optimiser;
 mod output;
 mod pool2d;
 pub mod random;
-<<<<<<< HEAD
 mod resize;
-=======
 mod rk_step;
->>>>>>> 653e0fb (kernels: rk_step, the arithmetic of Catch-Up Distillation and its samplers)
 mod scratch;
 mod segment_match;
 mod simd;
@@ -48,14 +45,11 @@ pub use log_softmax::log_softmax;
 pub use max_pool2d::max_pool2d;
 pub use optimiser::{AdamWHyper, SgdHyper, adamw_step, ema_step, sgd_step, squared_norm};
 pub use pool2d::Pool2dGeometry;
-<<<<<<< HEAD
 pub use resize::{resize_bilinear2d, resize_nearest1d, resize_nearest2d};
-=======
 pub use rk_step::{
     CatchUpWeights, SamplerStep, Stage, StageRule, catchup_loss, interpolate, interpolate_state,
     rk_stage, rk_step, sampler_update, sampler_update_with_estimate,
 };
->>>>>>> 653e0fb (kernels: rk_step, the arithmetic of Catch-Up Distillation and its samplers)
 pub use segment_match::segment_match;
 
 pub use conv_bn_act::{conv_bias_act, conv_bn_act, fold_batch_norm};
