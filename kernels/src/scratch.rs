@@ -1,9 +1,13 @@
 //! Working memory for kernels: aligned to a cache line, returned to a free list when dropped.
 //!
 //! Fresh pages cost more than most kernels; a training step asks for the same sizes again
-//! and again. Contents are whatever the last user left.
+//! and again. Each thread keeps what it used last, so that its tasks find their buffers in the
+//! cache of their own core (with one list for all threads two cores write a convolution's buffers
+//! in turn: 1.35 times slower); the rest goes to a common list. Contents are whatever the last
+//! user left.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
@@ -13,6 +17,9 @@ use std::sync::{Mutex, PoisonError};
 const ALIGNMENT: usize = 64;
 /// Floats that the free list holds at most: 512 MiB.
 const HELD_AT_MOST: usize = 128 << 20;
+/// Floats (16 MiB) and buffers that a thread keeps for itself at most.
+const OWN_AT_MOST: usize = 4 << 20;
+const OWN_BUFFERS: usize = 24;
 
 struct FreeList {
     /// Buffers by capacity in floats.
@@ -31,6 +38,65 @@ static FREE: Mutex<FreeList> = Mutex::new(FreeList {
     held: 0,
 });
 
+/// Takes a buffer from the common list.
+fn take_common(capacity: usize) -> Option<NonNull<f32>> {
+    let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
+    let block = free.buffers.get_mut(&capacity).and_then(Vec::pop)?;
+    free.held -= capacity;
+    Some(block.0)
+}
+
+/// Gives a buffer to the common list, or to the allocator if that is full.
+fn give_to_common(block: NonNull<f32>, capacity: usize) {
+    let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
+    if free.held + capacity <= HELD_AT_MOST {
+        free.held += capacity;
+        let buffers = free.buffers.entry(capacity).or_default();
+        buffers.push(Block(block));
+    } else {
+        drop(free);
+        // SAFETY: allocated with this layout, and owned.
+        unsafe { dealloc(block.as_ptr().cast(), layout(capacity)) };
+    }
+}
+
+/// What a thread keeps: (capacity, buffer), the latest last.
+struct Own {
+    buffers: Vec<(usize, NonNull<f32>)>,
+    held: usize,
+}
+
+impl Own {
+    fn take(&mut self, capacity: usize) -> Option<NonNull<f32>> {
+        let at = self.buffers.iter().rposition(|kept| kept.0 == capacity)?;
+        self.held -= capacity;
+        Some(self.buffers.remove(at).1)
+    }
+
+    /// Keeps a buffer; the oldest go to the common list if there are too many.
+    fn keep(&mut self, block: NonNull<f32>, capacity: usize) {
+        self.buffers.push((capacity, block));
+        self.held += capacity;
+        while self.held > OWN_AT_MOST || self.buffers.len() > OWN_BUFFERS {
+            let (capacity, block) = self.buffers.remove(0);
+            self.held -= capacity;
+            give_to_common(block, capacity);
+        }
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        for (capacity, block) in self.buffers.drain(..) {
+            give_to_common(block, capacity);
+        }
+    }
+}
+
+thread_local! {
+    static OWN: RefCell<Own> = const { RefCell::new(Own { buffers: Vec::new(), held: 0 }) };
+}
+
 /// A buffer of floats, aligned to 64 bytes.
 pub(crate) struct Scratch {
     block: NonNull<f32>,
@@ -47,15 +113,9 @@ impl Scratch {
     /// A buffer of `len` floats with arbitrary contents.
     pub(crate) fn take(len: usize) -> Self {
         let capacity = capacity_for(len);
-        let recycled = {
-            let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
-            let block = free.buffers.get_mut(&capacity).and_then(Vec::pop);
-            if block.is_some() {
-                free.held -= capacity;
-            }
-            block
-        };
-        let block = recycled.map_or_else(|| allocate(capacity), |block| block.0);
+        let own = OWN.try_with(|own| own.borrow_mut().take(capacity));
+        let recycled = own.ok().flatten().or_else(|| take_common(capacity));
+        let block = recycled.unwrap_or_else(|| allocate(capacity));
         Self {
             block,
             len,
@@ -73,17 +133,12 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
-        if free.held + self.capacity <= HELD_AT_MOST {
-            free.held += self.capacity;
-            free.buffers
-                .entry(self.capacity)
-                .or_default()
-                .push(Block(self.block));
-        } else {
-            drop(free);
-            // SAFETY: allocated with this layout, and owned.
-            unsafe { dealloc(self.block.as_ptr().cast(), layout(self.capacity)) };
+        let (block, capacity) = (self.block, self.capacity);
+        if OWN
+            .try_with(|own| own.borrow_mut().keep(block, capacity))
+            .is_err()
+        {
+            give_to_common(block, capacity);
         }
     }
 }
@@ -140,6 +195,27 @@ mod tests {
         assert_eq!(again.len(), 777_770);
         assert_eq!(again.as_ptr() as usize % 64, 0);
         assert!(Scratch::zeros(777_777).iter().all(|&value| value == 0.0));
+    }
+
+    #[test]
+    fn a_thread_that_ends_gives_its_buffers_to_the_others() {
+        let address = |len| Scratch::take(len).as_ptr() as usize;
+        let there = std::thread::spawn(move || address(555_555)).join();
+        assert_eq!(there.expect("the thread"), address(555_550));
+    }
+
+    #[test]
+    fn a_thread_keeps_a_limited_number() {
+        let held: Vec<_> = (0..2 * super::OWN_BUFFERS)
+            .map(|_| Scratch::take(333_333))
+            .collect();
+        drop(held);
+        super::OWN.with(|own| {
+            let own = own.borrow();
+            assert!(own.buffers.len() <= super::OWN_BUFFERS && own.held <= super::OWN_AT_MOST);
+            let sum: usize = own.buffers.iter().map(|kept| kept.0).sum();
+            assert_eq!(sum, own.held);
+        });
     }
 
     #[test]

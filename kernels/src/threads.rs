@@ -3,13 +3,15 @@
 //! Results never depend on the thread count: a kernel cuts its work into a fixed
 //! number of tasks and adds partial sums in task order.
 //!
-//! One job runs at a time. Workers take task numbers from a counter; the caller works too
+//! One job runs at a time. Each thread has a run of task numbers of its own, the same in every
+//! job of that size, and takes from others' when it is done; the caller works too
 //! and waits only for workers that entered its job, never for one that has yet to wake.
 //! A call made while a job runs (also from inside a task) runs on its own thread alone.
 //! Tasks run with subnormal numbers flushed to zero.
 
 mod flush;
 mod pool;
+mod ranges;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

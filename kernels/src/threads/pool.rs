@@ -1,6 +1,7 @@
 //! The workers and the one job they share.
 
 use super::flush::FlushToZero;
+use super::ranges::Ranges;
 use std::any::Any;
 use std::cell::UnsafeCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -27,8 +28,9 @@ struct Pool {
     busy: AtomicBool,
     gate: AtomicU64,
     /// Written by the caller before it opens the gate, read by workers inside.
-    job: UnsafeCell<Option<(Task, usize)>>,
-    next: AtomicUsize,
+    job: UnsafeCell<Option<Task>>,
+    /// The task numbers that nobody has taken.
+    left: Ranges,
     panic: Mutex<Option<Panic>>,
     workers: AtomicUsize,
     sleepers: AtomicUsize,
@@ -44,7 +46,7 @@ static POOL: Pool = Pool {
     busy: AtomicBool::new(false),
     gate: AtomicU64::new(CLOSED),
     job: UnsafeCell::new(None),
-    next: AtomicUsize::new(0),
+    left: Ranges::new(),
     panic: Mutex::new(None),
     workers: AtomicUsize::new(0),
     sleepers: AtomicUsize::new(0),
@@ -56,7 +58,8 @@ static POOL: Pool = Pool {
 pub(super) fn run(count: usize, threads: usize, task: &(dyn Fn(usize) + Sync)) {
     let _flush = FlushToZero::new();
     let helpers = threads.saturating_sub(1).min(LIMIT as usize);
-    if helpers == 0 || POOL.busy.swap(true, Ordering::Acquire) {
+    let too_many = u32::try_from(count).is_err();
+    if helpers == 0 || too_many || POOL.busy.swap(true, Ordering::Acquire) {
         (0..count).for_each(task);
         return;
     }
@@ -84,8 +87,8 @@ impl Pool {
             ))
         };
         // SAFETY: no worker is inside the gate, and it is closed.
-        unsafe { *self.job.get() = Some((task, count)) };
-        self.next.store(0, Ordering::Relaxed);
+        unsafe { *self.job.get() = Some(task) };
+        self.left.fill(count, helpers + 1);
         let number = (self.gate.load(Ordering::Relaxed) >> NUMBER_SHIFT).wrapping_add(1);
         let open = (number << NUMBER_SHIFT) | ((helpers as u64) << LIMIT_SHIFT);
         self.gate.store(open, Ordering::SeqCst);
@@ -93,7 +96,7 @@ impl Pool {
             drop(self.sleep.lock().unwrap_or_else(PoisonError::into_inner));
             self.wake.notify_all();
         }
-        self.work(task, count);
+        self.work(task, 0);
         self.gate.fetch_or(CLOSED, Ordering::AcqRel);
         let mut turns = 0u32;
         while self.gate.load(Ordering::Acquire) & COUNT != 0 {
@@ -109,20 +112,16 @@ impl Pool {
             .take()
     }
 
-    /// Takes task numbers until none is left; after a panic nobody takes any.
-    fn work(&self, task: Task, count: usize) {
+    /// Takes task numbers until none is left, those of `thread` first; after a panic nobody takes any.
+    fn work(&self, task: Task, thread: usize) {
         let result = catch_unwind(AssertUnwindSafe(|| {
-            loop {
-                let index = self.next.fetch_add(1, Ordering::Relaxed);
-                if index >= count {
-                    break;
-                }
+            while let Some(index) = self.left.take(thread) {
                 // SAFETY: the caller of `run` keeps the closure alive while anyone is inside.
                 unsafe { (*task)(index) };
             }
         }));
         if let Err(panic) = result {
-            self.next.store(count, Ordering::Relaxed);
+            self.left.clear();
             self.panic
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
@@ -134,15 +133,16 @@ impl Pool {
     fn spawn_up_to(&'static self, wanted: usize) {
         while self.workers.load(Ordering::Relaxed) < wanted {
             let thread = std::thread::Builder::new().name("taper-kernels".into());
-            if thread.spawn(|| self.serve()).is_err() {
+            let number = self.workers.load(Ordering::Relaxed) + 1;
+            if thread.spawn(move || self.serve(number)).is_err() {
                 break;
             }
-            self.workers.fetch_add(1, Ordering::Relaxed);
+            self.workers.store(number, Ordering::Relaxed);
         }
     }
 
-    /// A worker's life.
-    fn serve(&self) {
+    /// The life of worker `number`, counted from 1.
+    fn serve(&self, number: usize) {
         let _flush = FlushToZero::new();
         let mut seen = u64::MAX;
         loop {
@@ -150,8 +150,8 @@ impl Pool {
             seen = gate >> NUMBER_SHIFT;
             if self.enter(gate) {
                 // SAFETY: inside the gate, so the job is set and stays as it is.
-                if let Some((task, count)) = unsafe { *self.job.get() } {
-                    self.work(task, count);
+                if let Some(task) = unsafe { *self.job.get() } {
+                    self.work(task, number);
                 }
                 self.gate.fetch_sub(1, Ordering::AcqRel);
             }
