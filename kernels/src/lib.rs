@@ -12,6 +12,8 @@ pub mod conv2d;
 mod conv_bn_act;
 mod conv_transpose1d;
 mod cross_entropy;
+#[cfg(any(feature = "cuda", test))]
+mod cuda;
 mod element;
 mod elementwise;
 mod error;

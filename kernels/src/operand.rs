@@ -130,7 +130,7 @@ fn not_contiguous(op: &'static str, argument: &'static str, layout: &Layout) -> 
     .into()
 }
 
-/// Refuses anything but `f32` and `f64`.
+/// Refuses anything but `f32` and `f64`; on a GPU also the floating point types of 16 bits.
 pub(crate) fn require_float(
     op: &'static str,
     argument: &'static str,
@@ -138,6 +138,7 @@ pub(crate) fn require_float(
 ) -> Result<()> {
     match tensor.dtype() {
         DType::F32 | DType::F64 => Ok(()),
+        DType::F16 | DType::BF16 if tensor.device().is_cuda() => Ok(()),
         found => Err(unsupported(op, argument, found)),
     }
 }

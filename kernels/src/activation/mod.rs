@@ -1,8 +1,14 @@
 //! The rectifier, alone and after an addition.
 
 mod cpu;
+#[cfg(any(feature = "cuda", test))]
+mod cuda;
 
-use crate::operand::{require_dtype, require_float, require_shape, slice, unsupported, with_slice};
+#[cfg(feature = "cuda")]
+use crate::cuda::View;
+use crate::operand::{require_dtype, require_float, require_shape, slice, unsupported};
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::{
     CpuStorage, CustomOp1, CustomOp2, DType, Layout, Result, Shape, Tensor, WithDType,
@@ -76,6 +82,12 @@ impl CustomOp1 for Relu {
         Ok((output, layout.shape().clone()))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, storage: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        let y = cuda::relu(storage.device(), View::of("relu", "x", storage, layout)?)?;
+        Ok((y, layout.shape().clone()))
+    }
+
     fn bwd(&self, x: &Tensor, output: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
         if !x.track_op() {
             return Ok(None);
@@ -112,6 +124,22 @@ impl CustomOp2 for AddRelu {
         Ok((output, a_layout.shape().clone()))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        a: &CudaStorage,
+        a_layout: &Layout,
+        b: &CudaStorage,
+        b_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let y = cuda::add_relu(
+            a.device(),
+            View::of("add_relu", "a", a, a_layout)?,
+            View::of("add_relu", "b", b, b_layout)?,
+        )?;
+        Ok((y, a_layout.shape().clone()))
+    }
+
     fn bwd(
         &self,
         a: &Tensor,
@@ -130,21 +158,50 @@ impl CustomOp2 for AddRelu {
 
 /// The gradient where the output is positive, 0 elsewhere.
 fn masked_gradient(op: &'static str, output: &Tensor, gradient: &Tensor) -> Result<Tensor> {
-    fn compute<T: crate::element::Element>(
-        op: &'static str,
-        output: &Tensor,
-        gradient: &Tensor,
-    ) -> Result<Tensor> {
-        let masked = with_slice(op, "output", output, |output| {
-            with_slice(op, "gradient", gradient, |gradient| {
-                Ok(cpu::masked_gradient::<T>(output, gradient))
-            })
-        })?;
-        Tensor::from_vec(masked, output.shape(), output.device())
+    output.apply_op2_no_bwd(&gradient.contiguous()?, &MaskedGradient(op))
+}
+
+struct MaskedGradient(&'static str);
+
+impl CustomOp2 for MaskedGradient {
+    fn name(&self) -> &'static str {
+        self.0
     }
-    match output.dtype() {
-        DType::F32 => compute::<f32>(op, output, gradient),
-        DType::F64 => compute::<f64>(op, output, gradient),
-        other => Err(unsupported(op, "output", other)),
+
+    fn cpu_fwd(
+        &self,
+        output: &CpuStorage,
+        layout: &Layout,
+        gradient: &CpuStorage,
+        gradient_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let dx = match output.dtype() {
+            DType::F32 => CpuStorage::F32(cpu::masked_gradient(
+                slice(self.0, output, layout)?,
+                slice(self.0, gradient, gradient_layout)?,
+            )),
+            DType::F64 => CpuStorage::F64(cpu::masked_gradient(
+                slice(self.0, output, layout)?,
+                slice(self.0, gradient, gradient_layout)?,
+            )),
+            other => return Err(unsupported(self.0, "output", other)),
+        };
+        Ok((dx, layout.shape().clone()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        output: &CudaStorage,
+        layout: &Layout,
+        gradient: &CudaStorage,
+        gradient_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let dx = cuda::masked_gradient(
+            output.device(),
+            View::of(self.0, "output", output, layout)?,
+            View::of(self.0, "gradient", gradient, gradient_layout)?,
+        )?;
+        Ok((dx, layout.shape().clone()))
     }
 }

@@ -1,14 +1,22 @@
 //! The feature loss of NORM (Liu et al. 2023, arXiv:2305.13803): every slice of the student against the teacher.
 
 mod cpu;
+#[cfg(any(feature = "cuda", test))]
+mod cuda;
 
+#[cfg(feature = "cuda")]
+use crate::cuda::{View, tensor};
 use crate::element::Element;
 use crate::operand::{
     require_dtype, require_float, shape_error, slice, unsupported, value_error, with_slice,
 };
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor};
 use std::sync::OnceLock;
+#[cfg(feature = "cuda")]
+use std::sync::atomic::{AtomicBool, Ordering};
 
 const OP: &str = "segment_match";
 
@@ -57,15 +65,12 @@ pub fn segment_match(expanded: &Tensor, teacher: &Tensor, slices: usize) -> Resu
             format!("{expected:?} ({slices} slices of the teacher's {channels} channels)"),
         ));
     }
-    let op = SegmentMatch {
-        shape: Segments {
-            batch,
-            slices,
-            image: channels * height * width,
-        },
-        of_expanded: expanded.track_op().then(OnceLock::new),
-        of_teacher: teacher.track_op().then(OnceLock::new),
+    let shape = Segments {
+        batch,
+        slices,
+        image: channels * height * width,
     };
+    let op = SegmentMatch::new(shape, expanded.track_op(), teacher.track_op());
     expanded.contiguous()?.apply_op2(&teacher.contiguous()?, op)
 }
 
@@ -82,9 +87,22 @@ struct SegmentMatch {
     /// The gradients of the loss, where a backward pass may ask.
     of_expanded: Option<OnceLock<Tensor>>,
     of_teacher: Option<OnceLock<Tensor>>,
+    /// Whether a backward pass on a GPU has taken them, to change in place.
+    #[cfg(feature = "cuda")]
+    handed_out: AtomicBool,
 }
 
 impl SegmentMatch {
+    fn new(shape: Segments, of_expanded: bool, of_teacher: bool) -> Self {
+        Self {
+            shape,
+            of_expanded: of_expanded.then(OnceLock::new),
+            of_teacher: of_teacher.then(OnceLock::new),
+            #[cfg(feature = "cuda")]
+            handed_out: AtomicBool::new(false),
+        }
+    }
+
     fn forward<T: Element>(
         &self,
         expanded: (&CpuStorage, &Layout),
@@ -156,17 +174,117 @@ impl CustomOp2 for SegmentMatch {
         Ok((loss, Shape::from(())))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        expanded: &CudaStorage,
+        expanded_layout: &Layout,
+        teacher: &CudaStorage,
+        teacher_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let found = cuda::forward(
+            expanded.device(),
+            View::of(OP, "expanded", expanded, expanded_layout)?,
+            View::of(OP, "teacher", teacher, teacher_layout)?,
+            self.shape,
+            self.of_expanded.is_some(),
+            self.of_teacher.is_some(),
+        )?;
+        let kept = [
+            (&self.of_expanded, found.of_expanded, expanded_layout),
+            (&self.of_teacher, found.of_teacher, teacher_layout),
+        ];
+        for (slot, gradient, layout) in kept {
+            if let (Some(slot), Some(gradient)) = (slot, gradient) {
+                slot.get_or_init(|| tensor(gradient, layout.shape()));
+            }
+        }
+        Ok((found.loss, Shape::from(())))
+    }
+
     fn bwd(
         &self,
-        _: &Tensor,
-        _: &Tensor,
+        expanded: &Tensor,
+        teacher: &Tensor,
         _: &Tensor,
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        #[cfg(feature = "cuda")]
+        if gradient.device().is_cuda() {
+            return self.backward_on_device(expanded, teacher, gradient);
+        }
+        #[cfg(not(feature = "cuda"))]
+        let _ = (expanded, teacher);
         let factor = gradient.to_dtype(DType::F64)?.to_scalar::<f64>()?;
         Ok((
             scaled(&self.of_expanded, factor)?,
             scaled(&self.of_teacher, factor)?,
         ))
+    }
+}
+
+#[cfg(feature = "cuda")]
+impl SegmentMatch {
+    /// The gradients times the loss's, which stays on the device: reading it would make the host wait.
+    ///
+    /// They are scaled in place, which costs nothing where the loss's gradient is 1; so the
+    /// first call hands out what the forward pass wrote, and later ones write it anew.
+    fn backward_on_device(
+        &self,
+        expanded: &Tensor,
+        teacher: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let again;
+        let kept = match self.handed_out.swap(true, Ordering::Relaxed) {
+            false => self,
+            true => {
+                again = Self::new(
+                    self.shape,
+                    self.of_expanded.is_some(),
+                    self.of_teacher.is_some(),
+                );
+                expanded
+                    .contiguous()?
+                    .apply_op2_no_bwd(&teacher.contiguous()?, &again)?;
+                &again
+            }
+        };
+        let scaled = |slot: &Option<OnceLock<Tensor>>| {
+            let Some(kept) = slot.as_ref().and_then(OnceLock::get) else {
+                return Ok(None);
+            };
+            kept.inplace_op2(gradient, &ScaleInPlace)?;
+            Ok::<_, candle_core::Error>(Some(kept.clone()))
+        };
+        Ok((scaled(&kept.of_expanded)?, scaled(&kept.of_teacher)?))
+    }
+}
+
+/// `values ← values · factor` for a factor on the same device.
+#[cfg(feature = "cuda")]
+struct ScaleInPlace;
+
+#[cfg(feature = "cuda")]
+impl candle_core::InplaceOp2 for ScaleInPlace {
+    fn name(&self) -> &'static str {
+        OP
+    }
+
+    fn cpu_fwd(&self, _: &mut CpuStorage, _: &Layout, _: &CpuStorage, _: &Layout) -> Result<()> {
+        candle_core::bail!("{OP}: gradients on the CPU are not scaled in place")
+    }
+
+    fn cuda_fwd(
+        &self,
+        values: &mut CudaStorage,
+        layout: &Layout,
+        factor: &CudaStorage,
+        factor_layout: &Layout,
+    ) -> Result<()> {
+        let device = values.device().clone();
+        let form = (values.dtype(), layout.shape().elem_count());
+        let factor = View::of(OP, "gradient", factor, factor_layout)?;
+        cuda::scale_in_place(&device, values, form, factor)
     }
 }
