@@ -24,6 +24,7 @@ mod max_pool2d;
 mod operand;
 mod optimiser;
 mod output;
+mod pool1d;
 mod pool2d;
 pub mod random;
 mod resize;
@@ -46,6 +47,7 @@ pub use linear::linear;
 pub use log_softmax::log_softmax;
 pub use max_pool2d::max_pool2d;
 pub use optimiser::{AdamWHyper, SgdHyper, adamw_step, ema_step, sgd_step, squared_norm};
+pub use pool1d::{Pool1dGeometry, adaptive_avg_pool1d, avg_pool1d, max_pool1d};
 pub use pool2d::Pool2dGeometry;
 pub use resize::{resize_bilinear2d, resize_nearest1d, resize_nearest2d};
 pub use rk_step::{

@@ -65,7 +65,10 @@ impl Pool2dGeometry {
                 expected,
             ));
         }
-        let padded = length + 2 * padding;
+        let padded = padding
+            .checked_mul(2)
+            .and_then(|both| both.checked_add(length))
+            .unwrap_or(0);
         if length == 0 || padded < window {
             let expected = format!(
                 "at least 1 and, with its padding {padding} on each side, at least the window {window}"
@@ -90,7 +93,7 @@ impl Pool2dGeometry {
             .map(|index| {
                 let (start, end) = (
                     index * stride,
-                    (index * stride + window).min(length + 2 * padding),
+                    (index * stride).saturating_add(window).min(padded),
                 );
                 Window {
                     inside: start.saturating_sub(padding)..(end - padding).min(length),

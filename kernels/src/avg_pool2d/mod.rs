@@ -2,11 +2,11 @@
 
 mod cpu;
 
-use crate::element::Element;
-use crate::operand::{slice, unsupported, value_error, with_slice};
+use crate::operand::{slice, unsupported, value_error};
 use crate::pool2d::{Pool2dGeometry, Window, image_dims};
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
+use std::sync::Arc;
 
 /// The mean of every window: `[batch, channels, height, width]` → `[batch, channels, rows, columns]`.
 ///
@@ -143,7 +143,6 @@ struct Planes {
 
 fn apply(op: &'static str, x: &Tensor, rows: Vec<Part>, columns: Vec<Part>) -> Result<Tensor> {
     let (batch, channels, height, width) = image_dims(op, x)?;
-    let output = Shape::from((batch, channels, rows.len(), columns.len()));
     let planes = Planes {
         count: batch * channels,
         height,
@@ -151,22 +150,17 @@ fn apply(op: &'static str, x: &Tensor, rows: Vec<Part>, columns: Vec<Part>) -> R
         rows,
         columns,
     };
-    x.contiguous()?.apply_op1(WindowMean { op, planes, output })
+    x.contiguous()?.apply_op1(WindowMean {
+        op,
+        output: (batch, channels, planes.rows.len(), planes.columns.len()).into(),
+        planes: Arc::new(planes),
+    })
 }
 
 struct WindowMean {
     op: &'static str,
-    planes: Planes,
+    planes: Arc<Planes>,
     output: Shape,
-}
-
-impl WindowMean {
-    fn backward<T: Element>(&self, x: &Tensor, gradient: &Tensor) -> Result<Tensor> {
-        let dx = with_slice::<T, _>(self.op, "gradient", gradient, |gradient| {
-            Ok(cpu::window_means_backward(gradient, &self.planes))
-        })?;
-        Tensor::from_vec(dx, x.shape(), x.device())
-    }
 }
 
 impl CustomOp1 for WindowMean {
@@ -190,11 +184,38 @@ impl CustomOp1 for WindowMean {
     }
 
     fn bwd(&self, x: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
-        match x.dtype() {
-            DType::F32 => self.backward::<f32>(x, gradient),
-            _ => self.backward::<f64>(x, gradient),
-        }
-        .map(Some)
+        let op = WindowMeanGradient {
+            planes: self.planes.clone(),
+            input: x.shape().clone(),
+        };
+        gradient.contiguous()?.apply_op1_no_bwd(&op).map(Some)
+    }
+}
+
+/// dx from the gradient of the means.
+struct WindowMeanGradient {
+    planes: Arc<Planes>,
+    input: Shape,
+}
+
+impl CustomOp1 for WindowMeanGradient {
+    fn name(&self) -> &'static str {
+        "avg_pool2d-gradient"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let dx = match storage.dtype() {
+            DType::F32 => CpuStorage::F32(cpu::window_means_backward(
+                slice(self.name(), storage, layout)?,
+                &self.planes,
+            )),
+            DType::F64 => CpuStorage::F64(cpu::window_means_backward(
+                slice(self.name(), storage, layout)?,
+                &self.planes,
+            )),
+            other => return Err(unsupported(self.name(), "gradient", other)),
+        };
+        Ok((dx, self.input.clone()))
     }
 }
 
@@ -202,15 +223,6 @@ struct GlobalMean {
     batch: usize,
     channels: usize,
     plane: usize,
-}
-
-impl GlobalMean {
-    fn backward<T: Element>(&self, x: &Tensor, gradient: &Tensor) -> Result<Tensor> {
-        let dx = with_slice::<T, _>(CustomOp1::name(self), "gradient", gradient, |gradient| {
-            Ok(cpu::global_means_backward(gradient, self.plane))
-        })?;
-        Tensor::from_vec(dx, x.shape(), x.device())
-    }
 }
 
 impl CustomOp1 for GlobalMean {
@@ -234,10 +246,37 @@ impl CustomOp1 for GlobalMean {
     }
 
     fn bwd(&self, x: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
-        match x.dtype() {
-            DType::F32 => self.backward::<f32>(x, gradient),
-            _ => self.backward::<f64>(x, gradient),
-        }
-        .map(Some)
+        let op = GlobalMeanGradient {
+            plane: self.plane,
+            input: x.shape().clone(),
+        };
+        gradient.contiguous()?.apply_op1_no_bwd(&op).map(Some)
+    }
+}
+
+/// dx from the gradient of the means.
+struct GlobalMeanGradient {
+    plane: usize,
+    input: Shape,
+}
+
+impl CustomOp1 for GlobalMeanGradient {
+    fn name(&self) -> &'static str {
+        "global_avg_pool2d-gradient"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let dx = match storage.dtype() {
+            DType::F32 => CpuStorage::F32(cpu::global_means_backward(
+                slice(self.name(), storage, layout)?,
+                self.plane,
+            )),
+            DType::F64 => CpuStorage::F64(cpu::global_means_backward(
+                slice(self.name(), storage, layout)?,
+                self.plane,
+            )),
+            other => return Err(unsupported(self.name(), "gradient", other)),
+        };
+        Ok((dx, self.input.clone()))
     }
 }

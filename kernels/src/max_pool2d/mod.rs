@@ -3,12 +3,12 @@
 mod cpu;
 
 use crate::element::Element;
-use crate::operand::{slice, unsupported, with_slice};
+use crate::operand::{slice, unsupported};
 use crate::pool2d::{Axis, Pool2dGeometry, image_dims};
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Device, Layout, Result, Shape, Tensor};
 use std::ops::Range;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 const OP: &str = "max_pool2d";
 
@@ -53,7 +53,7 @@ pub fn max_pool2d(x: &Tensor, geometry: &Pool2dGeometry) -> Result<Tensor> {
     };
     let output = Shape::from((batch, channels, planes.rows.len(), planes.columns.len()));
     let op = MaxPool2d {
-        planes,
+        planes: Arc::new(planes),
         output,
         positions: x.track_op().then(OnceLock::new),
     };
@@ -72,34 +72,21 @@ struct Planes {
 }
 
 struct MaxPool2d {
-    planes: Planes,
+    planes: Arc<Planes>,
     output: Shape,
     /// Where in its plane each maximum was found, if a backward pass may ask.
-    positions: Option<OnceLock<Vec<u32>>>,
+    positions: Option<OnceLock<Tensor>>,
 }
 
 impl MaxPool2d {
-    fn forward<T: Element>(&self, x: &[T]) -> CpuStorage {
-        T::to_cpu_storage_owned(match &self.positions {
-            None => cpu::forward(x, &self.planes),
-            Some(kept) => {
-                let (output, positions) = cpu::forward_with_positions(x, &self.planes);
-                kept.get_or_init(|| positions);
-                output
-            }
-        })
-    }
-
-    fn backward<T: Element>(
-        &self,
-        x: &Tensor,
-        positions: &[u32],
-        gradient: &Tensor,
-    ) -> Result<Tensor> {
-        let dx = with_slice::<T, _>(OP, "gradient", gradient, |gradient| {
-            Ok(cpu::backward(gradient, positions, &self.planes))
-        })?;
-        Tensor::from_vec(dx, x.shape(), x.device())
+    fn forward<T: Element>(&self, x: &[T]) -> Result<CpuStorage> {
+        let Some(kept) = &self.positions else {
+            return Ok(T::to_cpu_storage_owned(cpu::forward(x, &self.planes)));
+        };
+        let (output, positions) = cpu::forward_with_positions(x, &self.planes);
+        let positions = Tensor::from_vec(positions, &self.output, &Device::Cpu)?;
+        kept.get_or_init(|| positions);
+        Ok(T::to_cpu_storage_owned(output))
     }
 }
 
@@ -110,8 +97,8 @@ impl CustomOp1 for MaxPool2d {
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let output = match storage.dtype() {
-            DType::F32 => self.forward::<f32>(slice(OP, storage, layout)?),
-            DType::F64 => self.forward::<f64>(slice(OP, storage, layout)?),
+            DType::F32 => self.forward::<f32>(slice(OP, storage, layout)?)?,
+            DType::F64 => self.forward::<f64>(slice(OP, storage, layout)?)?,
             other => return Err(unsupported(OP, "x", other)),
         };
         Ok((output, self.output.clone()))
@@ -121,10 +108,45 @@ impl CustomOp1 for MaxPool2d {
         let Some(positions) = self.positions.as_ref().and_then(OnceLock::get) else {
             return Ok(None);
         };
-        match x.dtype() {
-            DType::F32 => self.backward::<f32>(x, positions, gradient),
-            _ => self.backward::<f64>(x, positions, gradient),
-        }
-        .map(Some)
+        let op = MaxPool2dGradient {
+            planes: self.planes.clone(),
+            input: x.shape().clone(),
+        };
+        gradient
+            .contiguous()?
+            .apply_op2_no_bwd(positions, &op)
+            .map(Some)
+    }
+}
+
+/// dx from (gradient of the maxima, their positions).
+struct MaxPool2dGradient {
+    planes: Arc<Planes>,
+    input: Shape,
+}
+
+impl CustomOp2 for MaxPool2dGradient {
+    fn name(&self) -> &'static str {
+        "max_pool2d-gradient"
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let positions = slice(OP, s2, l2)?;
+        let dx = match s1.dtype() {
+            DType::F32 => {
+                CpuStorage::F32(cpu::backward(slice(OP, s1, l1)?, positions, &self.planes))
+            }
+            DType::F64 => {
+                CpuStorage::F64(cpu::backward(slice(OP, s1, l1)?, positions, &self.planes))
+            }
+            other => return Err(unsupported(OP, "gradient", other)),
+        };
+        Ok((dx, self.input.clone()))
     }
 }

@@ -3,9 +3,9 @@
 use candle_core::{Device, Result, Tensor, Var};
 use taper_kernels::testing::{check_gradient, uniform, weighted_sum};
 use taper_kernels::{
-    Activation, Pool2dGeometry, adaptive_avg_pool2d, add_relu, avg_pool2d, batch_norm_eval,
-    batch_norm_train, cross_entropy, global_avg_pool2d, linear, log_softmax, max_pool2d, relu,
-    segment_match,
+    Activation, Pool1dGeometry, Pool2dGeometry, adaptive_avg_pool1d, adaptive_avg_pool2d, add_relu,
+    avg_pool1d, avg_pool2d, batch_norm_eval, batch_norm_train, cross_entropy, global_avg_pool2d,
+    linear, log_softmax, max_pool1d, max_pool2d, relu, segment_match,
 };
 
 fn var(index: u64, dims: &[usize]) -> Result<Var> {
@@ -125,6 +125,25 @@ fn pooling() -> Result<()> {
                 check(&[&x], || avg_pool2d(&x, &geometry, true))?;
                 check(&[&x], || avg_pool2d(&x, &geometry, false))?;
             }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn pooling_along_one_axis() -> Result<()> {
+    for (length, window, stride, padding) in [(1, 1, 1, 0), (9, 3, 2, 1), (10, 4, 3, 2)] {
+        let x = spread(&[2, 3, length])?;
+        check(&[&x], || adaptive_avg_pool1d(&x, 4))?;
+        for ceil_mode in [false, true] {
+            let geometry = Pool1dGeometry {
+                window,
+                stride,
+                padding,
+                ceil_mode,
+            };
+            check(&[&x], || max_pool1d(&x, &geometry))?;
+            check(&[&x], || avg_pool1d(&x, &geometry, ceil_mode))?;
         }
     }
     Ok(())

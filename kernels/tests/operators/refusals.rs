@@ -2,9 +2,10 @@
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use taper_kernels::{
-    Activation, AdamWHyper, Pool2dGeometry, SgdHyper, adamw_step, adaptive_avg_pool2d, add_relu,
-    avg_pool2d, batch_norm_eval, batch_norm_train, cross_entropy, ema_step, global_avg_pool2d,
-    linear, log_softmax, max_pool2d, relu, segment_match, sgd_step, squared_norm,
+    Activation, AdamWHyper, Pool1dGeometry, Pool2dGeometry, SgdHyper, adamw_step,
+    adaptive_avg_pool2d, add_relu, avg_pool1d, avg_pool2d, batch_norm_eval, batch_norm_train,
+    cross_entropy, ema_step, global_avg_pool2d, linear, log_softmax, max_pool1d, max_pool2d, relu,
+    segment_match, sgd_step, squared_norm,
 };
 
 fn zeros<const N: usize>(dims: [usize; N]) -> Tensor {
@@ -162,6 +163,18 @@ fn numbers() {
     refused(
         avg_pool2d(&x, &Pool2dGeometry::square(4, 1, 0), true),
         &["avg_pool2d", "x's height", "3", "window 4"],
+    );
+    refused(
+        max_pool2d(&x, &Pool2dGeometry::square(usize::MAX, 1, usize::MAX / 2)),
+        &["max_pool2d", "x's height"],
+    );
+    refused(
+        max_pool1d(&zeros([1, 2, 3]), &Pool1dGeometry::with(4, 1, 0)),
+        &["max_pool1d", "x's width", "3", "window 4"],
+    );
+    refused(
+        avg_pool1d(&x, &Pool1dGeometry::with(2, 1, 0), true),
+        &["avg_pool1d", "`x`", "[batch, channels, length]"],
     );
     refused(
         adaptive_avg_pool2d(&x, (0, 1)),
