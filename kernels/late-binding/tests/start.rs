@@ -7,7 +7,7 @@
     any(target_arch = "x86_64", target_arch = "aarch64")
 ))]
 // Clippy exempts test functions, but not the helpers they share.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use std::ffi::{CStr, c_char, c_int};
 use std::process::Command;
