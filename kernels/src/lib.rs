@@ -14,6 +14,7 @@ mod conv_transpose1d;
 mod cross_entropy;
 #[cfg(any(feature = "cuda", test))]
 mod cuda;
+mod ctc_loss;
 mod element;
 mod elementwise;
 mod error;
@@ -42,6 +43,7 @@ pub use batch_norm::{BatchStatistics, batch_norm_eval, batch_norm_train};
 pub use conv_transpose1d::{ConvTranspose1dGeometry, conv_transpose1d};
 pub use conv1d::{Conv1dGeometry, conv1d, conv1d_input_gradient, conv1d_weight_gradient};
 pub use cross_entropy::cross_entropy;
+pub use ctc_loss::{CtcOptions, CtcReduction, ctc_loss};
 pub use error::KernelError;
 pub use linear::linear;
 pub use log_softmax::log_softmax;

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod conv1d;
+mod ctc_loss;
 mod determinism;
 mod golden;
 mod gradients;
