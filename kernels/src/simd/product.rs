@@ -1,6 +1,6 @@
 //! Small matrix products: C (rows × columns) = A·B, lanes = columns, A broadcast.
 
-use super::{Kernel, Simd};
+use super::{Kernel, Simd, opaque};
 
 /// Where the elements of one product lie; strides are in floats.
 #[derive(Clone, Copy)]
@@ -30,15 +30,45 @@ impl Product {
     /// A, B and C must be there, C apart from the others, and the machine must have `S`.
     #[inline(always)]
     pub(crate) unsafe fn compute<S: Simd>(self) {
-        let vectors = self.columns / S::LANES;
+        let series = Series {
+            first: self,
+            count: 1,
+            steps: (0, 0, 0),
+        };
+        // SAFETY: required of the caller.
+        unsafe { series.compute::<S>() }
+    }
+}
+
+/// Several products of one shape, whose A, B and C lie at equal steps.
+#[derive(Clone, Copy)]
+pub(crate) struct Series {
+    pub first: Product,
+    pub count: usize,
+    /// Floats from one product's A, B, C to the next one's.
+    pub steps: (usize, usize, usize),
+}
+
+impl Series {
+    /// Computes the products.
+    ///
+    /// # Safety
+    /// As for one product; C may also be A itself, row by row, if a row of C is no longer than one of A
+    /// and has no more than [`Simd::TILE_VECTORS`] vectors: rows are read before they are written.
+    #[inline(always)]
+    pub(crate) unsafe fn compute<S: Simd>(self) {
+        let vectors = self.first.columns / S::LANES;
         let mut done = 0;
         while done < vectors {
             let width = panel_width(vectors - done, S::TILE_VECTORS);
             // SAFETY: the panel lies inside B and C; the rest is required of the caller.
             unsafe {
                 let panel = Self {
-                    b: self.b.add(done * S::LANES),
-                    c: self.c.add(done * S::LANES),
+                    first: Product {
+                        b: self.first.b.add(done * S::LANES),
+                        c: self.first.c.add(done * S::LANES),
+                        ..self.first
+                    },
                     ..self
                 };
                 match width {
@@ -62,8 +92,8 @@ fn panel_width(left: usize, most: usize) -> usize {
     }
 }
 
-/// A product of N vectors of columns, its rows split evenly into register tiles.
-struct Panel<const N: usize>(Product);
+/// Products of N vectors of columns, their rows split evenly into register tiles.
+struct Panel<const N: usize>(Series);
 
 impl<const N: usize> Kernel for Panel<N> {
     #[inline(always)]
@@ -77,29 +107,49 @@ impl<const N: usize> Kernel for Panel<N> {
             (8, _) => 6,
             _ => 4,
         };
-        let tiles = self.0.rows.div_ceil(most);
-        for tile in 0..tiles {
-            let (first, end) = (self.0.rows * tile / tiles, self.0.rows * (tile + 1) / tiles);
-            // SAFETY: the rows lie inside A and C; the rest is required of the caller.
-            unsafe {
-                let a = match self.0.transposed {
-                    true => self.0.a.add(first),
-                    false => self.0.a.add(first * self.0.a_stride),
-                };
-                let part = Product {
-                    a,
-                    c: self.0.c.add(first * self.0.c_stride),
-                    ..self.0
-                };
-                rows_of::<S, N>(part, end - first);
+        let Series {
+            first: p,
+            count,
+            steps,
+        } = self.0;
+        let tiles = p.rows.div_ceil(most);
+        if tiles == 1 {
+            // SAFETY: required of the caller.
+            unsafe { rows_of::<S, N>(self.0, p.rows) };
+            return;
+        }
+        for index in 0..count {
+            let mut first = 0;
+            for tile in 1..=tiles {
+                let end = p.rows * tile / tiles;
+                // SAFETY: the rows lie inside A and C; the rest is required of the caller.
+                unsafe {
+                    let a = match p.transposed {
+                        true => p.a.add(first),
+                        false => p.a.add(first * p.a_stride),
+                    };
+                    let part = Product {
+                        a: a.add(index * steps.0),
+                        b: p.b.add(index * steps.1),
+                        c: p.c.add(index * steps.2 + first * p.c_stride),
+                        ..p
+                    };
+                    let part = Series {
+                        first: part,
+                        count: 1,
+                        steps,
+                    };
+                    rows_of::<S, N>(part, end - first);
+                }
+                first = end;
             }
         }
     }
 }
 
-/// One register tile of `rows` rows.
+/// One register tile of `rows` rows in each product.
 #[inline(always)]
-unsafe fn rows_of<S: Simd, const N: usize>(p: Product, rows: usize) {
+unsafe fn rows_of<S: Simd, const N: usize>(p: Series, rows: usize) {
     // SAFETY: required of the caller.
     unsafe {
         match rows {
@@ -125,12 +175,25 @@ unsafe fn rows_of<S: Simd, const N: usize>(p: Product, rows: usize) {
 }
 
 #[inline(always)]
-unsafe fn layout<S: Simd, const M: usize, const N: usize>(p: Product) {
-    // SAFETY: required of the caller.
-    unsafe {
-        match p.transposed {
-            true => tile::<S, M, N, true>(p),
-            false => tile::<S, M, N, false>(p),
+unsafe fn layout<S: Simd, const M: usize, const N: usize>(series: Series) {
+    let Series {
+        first: p,
+        count,
+        steps,
+    } = series;
+    for index in 0..count {
+        // SAFETY: required of the caller.
+        unsafe {
+            let p = Product {
+                a: p.a.add(opaque(index * steps.0)),
+                b: p.b.add(opaque(index * steps.1)),
+                c: p.c.add(opaque(index * steps.2)),
+                ..p
+            };
+            match p.transposed {
+                true => tile::<S, M, N, true>(p),
+                false => tile::<S, M, N, false>(p),
+            }
         }
     }
 }

@@ -55,23 +55,47 @@ impl Planes {
         (4 * self.tiles.1 + self.overlap) * BLOCK
     }
 
+    /// Tiles of a row.
+    pub(super) fn tile_columns(&self) -> usize {
+        self.tiles.1
+    }
+
     /// Floats of a padded block of `rows` tile rows.
     pub(super) fn block_len(&self, rows: usize) -> usize {
         (4 * rows + self.overlap) * self.row_stride()
     }
 
-    /// The pixels that tile rows `first..end` read or write.
-    fn pixel_range(&self, first: usize, end: usize) -> (usize, usize) {
+    /// Pixels from padded row `first` to padded row `end`.
+    fn pixel_range(&self, first: usize, end: usize) -> Range<usize> {
         let row =
             |padded: usize| padded.saturating_sub(self.before.0).min(self.height) * self.width;
-        (row(4 * first), row(4 * end + self.overlap))
+        row(first)..row(end)
     }
 
-    /// Clears the border of a segment's padded block: all that `gather` does not write.
-    pub(super) fn clear_border(&self, segment: &Segment, block: &mut [f32]) {
-        let (first, end) = (4 * segment.first, 4 * segment.end + self.overlap);
+    /// The pixels that the tiles of a segment read or write, without those that it kept.
+    pub(super) fn pixels_of(&self, segment: &Segment) -> Range<usize> {
+        let kept = if segment.kept > 0 { self.overlap } else { 0 };
+        self.pixel_range(4 * segment.first + kept, 4 * segment.end + self.overlap)
+    }
+
+    /// The pixels of the whole strip that a segment is part of.
+    pub(super) fn pixels_of_strip(&self, segment: &Segment) -> Range<usize> {
+        self.pixel_range(4 * segment.rows.0, 4 * segment.rows.1 + self.overlap)
+    }
+
+    /// Makes `block` ready to load a segment: moves the rows that are kept from the segment before
+    /// to its top and clears the border, all else that `load` does not write.
+    pub(super) fn prepare(&self, segment: &Segment, block: &mut [f32]) {
+        let stride = self.row_stride();
+        let kept = if segment.kept > 0 { self.overlap } else { 0 };
+        block.copy_within(
+            4 * segment.kept * stride..(4 * segment.kept + kept) * stride,
+            0,
+        );
+        let (first, end) = (4 * segment.first + kept, 4 * segment.end + self.overlap);
         let columns = self.before.1 * BLOCK..(self.before.1 + self.width) * BLOCK;
-        for (row, values) in (first..end).zip(block.chunks_exact_mut(self.row_stride())) {
+        let rows = block[kept * stride..].chunks_exact_mut(stride);
+        for (row, values) in (first..end).zip(rows) {
             if row < self.before.0 || row >= self.before.0 + self.height {
                 values.fill(0.0);
             } else {
@@ -79,12 +103,6 @@ impl Planes {
                 values[columns.end..].fill(0.0);
             }
         }
-    }
-
-    /// The pixels that the tiles of a segment read or write.
-    pub(super) fn pixels_of(&self, segment: &Segment) -> Range<usize> {
-        let (first, end) = self.pixel_range(segment.first, segment.end);
-        first..end
     }
 
     /// Do the tiles cover the planes and nothing else, so that a padded block is a plane?
@@ -149,15 +167,47 @@ impl Planes {
     }
 }
 
-/// Tile rows `first..end` of one image, and how many tiles of the task lie before them.
+/// Tile rows `first..end` of one image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Segment {
     pub image: usize,
-    /// Which part of the image this is.
+    /// Which part of the image this belongs to, and the tile rows of that part.
     pub strip: usize,
+    pub rows: (usize, usize),
     pub first: usize,
     pub end: usize,
+    /// Tile rows of the segment right above, if that was the last one of the same task: pixel rows
+    /// that both need are there already.
+    pub kept: usize,
+    /// Tiles of the group that lie before it.
     pub tile: usize,
+}
+
+/// Segments whose tiles are transformed and multiplied together: some images, or some rows of one.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Group {
+    images: (usize, usize),
+    /// One of the images, at tile 0.
+    segment: Segment,
+    width: usize,
+}
+
+impl Group {
+    pub(super) fn segments(self) -> impl Iterator<Item = Segment> {
+        (self.images.0..self.images.1).map(move |image| Segment {
+            image,
+            tile: (image - self.images.0) * self.tiles_of_image(),
+            ..self.segment
+        })
+    }
+
+    fn tiles_of_image(&self) -> usize {
+        (self.segment.end - self.segment.first) * self.width
+    }
+
+    pub(super) fn tiles(&self) -> usize {
+        (self.images.1 - self.images.0) * self.tiles_of_image()
+    }
 }
 
 /// All tiles of a batch: `height × width` a plane, in tasks that do not depend on the thread count.
@@ -208,9 +258,9 @@ impl Grid {
         self.batch * self.height * self.width
     }
 
-    /// The segments of a task, in order.
-    pub(super) fn segments(&self, task: usize) -> impl Iterator<Item = Segment> + '_ {
-        let (images, rows, strip) = if self.strips > 1 {
+    /// The images of a task, its rows of each, and which strip these are.
+    fn extent(&self, task: usize) -> ((usize, usize), (usize, usize), usize) {
+        if self.strips > 1 {
             let (image, strip) = (task / self.strips, task % self.strips);
             let rows = (
                 self.height * strip / self.strips,
@@ -223,37 +273,67 @@ impl Grid {
                 self.batch * (task + 1) / self.tasks,
             );
             (images, (0, self.height), 0)
+        }
+    }
+
+    /// The groups of a task, in order, each of at most `at_most` tiles or one row of tiles.
+    pub(super) fn groups(&self, task: usize, at_most: usize) -> impl Iterator<Item = Group> {
+        let (images, rows, strip) = self.extent(task);
+        let (count, width) = (rows.1 - rows.0, self.width);
+        let pieces = count.div_ceil((at_most / width.max(1)).max(1)).max(1);
+        let at_a_time = match pieces {
+            1 => (at_most / (count * width).max(1)).max(1),
+            _ => 1,
         };
-        (images.0..images.1).map(move |image| Segment {
-            image,
-            strip,
-            first: rows.0,
-            end: rows.1,
-            tile: (image - images.0) * (rows.1 - rows.0) * self.width,
+        let parts = (images.1 - images.0).div_ceil(at_a_time);
+        (0..parts * pieces).map(move |index| {
+            let (part, piece) = (index / pieces, index % pieces);
+            let image = images.0 + part * at_a_time;
+            let row = |piece: usize| rows.0 + count * piece / pieces;
+            Group {
+                images: (image, images.1.min(image.saturating_add(at_a_time))),
+                segment: Segment {
+                    image,
+                    strip,
+                    rows,
+                    first: row(piece),
+                    end: row(piece + 1),
+                    kept: piece
+                        .checked_sub(1)
+                        .map_or(0, |before| row(piece) - row(before)),
+                    tile: 0,
+                },
+                width,
+            }
         })
     }
 
     /// Tiles of a task.
     pub(super) fn task_tiles(&self, task: usize) -> usize {
-        self.segments(task)
-            .map(|segment| (segment.end - segment.first) * self.width)
-            .sum()
+        let (images, rows, _) = self.extent(task);
+        (images.1 - images.0) * (rows.1 - rows.0) * self.width
     }
 
-    /// Most tiles of any task.
-    pub(super) fn most_tiles(&self) -> usize {
-        self.most_rows()
-            * self.width
-            * if self.strips > 1 {
-                1
-            } else {
-                self.batch.div_ceil(self.tasks.max(1))
-            }
+    /// Most tiles of any group of at most `at_most`.
+    pub(super) fn most_tiles(&self, at_most: usize) -> usize {
+        let images = if self.strips > 1 {
+            1
+        } else {
+            self.batch.div_ceil(self.tasks.max(1))
+        };
+        let task = self.height.div_ceil(self.strips) * self.width * images;
+        task.min(at_most.max(self.width))
     }
 
-    /// Most tile rows of a segment.
-    pub(super) fn most_rows(&self) -> usize {
-        self.height.div_ceil(self.strips)
+    /// Most tile rows of a segment of groups of at most `at_most` tiles.
+    pub(super) fn most_rows(&self, at_most: usize) -> usize {
+        let rows = self.height.div_ceil(self.strips);
+        rows.min((at_most / self.width.max(1)).max(1))
+    }
+
+    /// Are images cut into several groups, so that segments keep rows of the segment before?
+    pub(super) fn keeps_rows(&self, at_most: usize) -> bool {
+        self.most_rows(at_most) < self.height.div_ceil(self.strips)
     }
 }
 
@@ -273,21 +353,34 @@ mod tests {
             (0, (8, 8)),
         ] {
             let grid = Grid::new(batch, output);
-            let mut seen = vec![0; batch * grid.height];
-            for task in 0..grid.tasks() {
-                let mut tile = 0;
-                for segment in grid.segments(task) {
-                    assert_eq!(segment.tile, tile);
-                    for row in segment.first..segment.end {
-                        seen[segment.image * grid.height + row] += 1;
+            for at_most in [1, 8, 16, usize::MAX] {
+                let mut seen = vec![0; batch * grid.height];
+                for task in 0..grid.tasks() {
+                    let mut tiles = 0;
+                    let mut before = None;
+                    for group in grid.groups(task, at_most) {
+                        let mut tile = 0;
+                        for segment in group.segments() {
+                            assert_eq!(segment.tile, tile);
+                            for row in segment.first..segment.end {
+                                seen[segment.image * grid.height + row] += 1;
+                            }
+                            assert!(segment.end - segment.first <= grid.most_rows(at_most));
+                            assert!(segment.kept == 0 || grid.keeps_rows(at_most));
+                            let above = (segment.image, segment.first, segment.kept);
+                            assert!(segment.kept == 0 || before == Some(above));
+                            let rows = segment.end - segment.first;
+                            before = Some((segment.image, segment.end, rows));
+                            tile += rows * grid.width;
+                        }
+                        assert_eq!(group.tiles(), tile);
+                        assert!(tile <= grid.most_tiles(at_most));
+                        tiles += tile;
                     }
-                    assert!(segment.end - segment.first <= grid.most_rows());
-                    tile += (segment.end - segment.first) * grid.width;
+                    assert_eq!(grid.task_tiles(task), tiles);
                 }
-                assert_eq!(grid.task_tiles(task), tile);
-                assert!(tile <= grid.most_tiles());
+                assert!(seen.iter().all(|&count| count == 1), "{batch} {output:?}");
             }
-            assert!(seen.iter().all(|&count| count == 1), "{batch} {output:?}");
         }
     }
 }

@@ -1,10 +1,10 @@
 //! Forward and input gradient: tiles to points, 36 products with the filters, points to outputs.
 
 use super::super::transfer::{Sink, Source};
-use super::grid::{Grid, POINTS, Planes};
+use super::grid::{Grid, Group, POINTS, Planes};
 use super::transform::{input_tile, output_tile};
 use crate::scratch::Scratch;
-use crate::simd::product::Product;
+use crate::simd::product::{Product, Series};
 use crate::simd::{BLOCK, Kernel, Level, Simd};
 use crate::threads::for_each;
 
@@ -70,64 +70,97 @@ impl<From: Source, To: Sink> Kernel for Task<'_, From, To> {
     unsafe fn run<S: Simd>(self) {
         let c = self.context;
         let (from, to) = (c.sides.source.0, c.sides.target.0);
-        let tiles = c.grid.task_tiles(self.task);
-        // A plane stride that is no power of two keeps a tile's 36 stores in different cache sets.
-        let (v_plane, m_plane) = (tiles * from + BLOCK, tiles * to + BLOCK);
-        let mut v = Scratch::take(POINTS * v_plane);
-        let mut m = Scratch::take(POINTS * m_plane);
-        // SAFETY: buffers hold what the offsets address; see `Context` for the slices.
-        unsafe {
-            S::call(Gather {
-                context: c,
-                task: self.task,
-                v: v.as_mut_ptr(),
-                v_plane,
-            });
-            for point in 0..POINTS {
-                Product {
-                    a: v.as_ptr().add(point * v_plane),
-                    a_stride: from,
-                    transposed: false,
-                    b: c.filters.as_ptr().add(point * (from * to + BLOCK)),
-                    b_stride: to,
-                    c: m.as_mut_ptr().add(point * m_plane),
-                    c_stride: to,
-                    rows: tiles,
-                    columns: to,
-                    depth: from,
-                    add: false,
+        let at_most = group_tiles(from, to);
+        let most = c.grid.most_tiles(at_most);
+        // M may take the place of V if a register tile holds all outputs of its rows.
+        let in_place = to <= from && to <= S::TILE_VECTORS * S::LANES;
+        let mut v = Scratch::take(POINTS * (most * from + BLOCK));
+        let m_len = if in_place { 0 } else { most * to + BLOCK };
+        let mut m = Scratch::take(POINTS * m_len);
+        let (v, m) = match in_place {
+            true => (v.as_mut_ptr(), v.as_mut_ptr()),
+            false => (v.as_mut_ptr(), m.as_mut_ptr()),
+        };
+        let mut pixels = Pixels::take(c.grid, c.inputs, from, at_most);
+        let mut block = Scratch::take(c.outputs.block_len(c.grid.most_rows(at_most)));
+        for group in c.grid.groups(self.task, at_most) {
+            let tiles = group.tiles();
+            // A plane stride that is no power of two keeps a tile's 36 stores in different cache sets.
+            let v_plane = tiles * from + BLOCK;
+            let (m_row, m_plane) = match in_place {
+                true => (from, v_plane),
+                false => (to, tiles * to + BLOCK),
+            };
+            // SAFETY: buffers hold what the offsets address; see `Context` for the slices.
+            unsafe {
+                S::call(Gather {
+                    context: c,
+                    group,
+                    pixels: &mut pixels,
+                    v,
+                    v_plane,
+                });
+                Series {
+                    first: Product {
+                        a: v,
+                        a_stride: from,
+                        transposed: false,
+                        b: c.filters.as_ptr(),
+                        b_stride: to,
+                        c: m,
+                        c_stride: m_row,
+                        rows: tiles,
+                        columns: to,
+                        depth: from,
+                        add: false,
+                    },
+                    count: POINTS,
+                    steps: (v_plane, from * to + BLOCK, m_plane),
                 }
                 .compute::<S>();
+                S::call(Output {
+                    context: c,
+                    group,
+                    block: &mut block,
+                    m,
+                    m_row,
+                    m_plane,
+                });
             }
-            S::call(Output {
-                context: c,
-                task: self.task,
-                m: m.as_ptr(),
-                m_plane,
-            });
         }
     }
 }
 
+/// Tiles that are transformed and multiplied at a time: all of a task, or, where the products are
+/// small, as many as the first-level cache holds.
+fn group_tiles(from: usize, to: usize) -> usize {
+    if from.max(to) <= BLOCK {
+        16
+    } else {
+        usize::MAX
+    }
+}
+
 /// Tiles of all source channels to points V `[point][tile][channel]`.
-struct Gather<'a, From, To> {
+struct Gather<'a, 'b, From, To> {
     context: &'a Context<'a, From, To>,
-    task: usize,
+    group: Group,
+    pixels: &'b mut Pixels,
     v: *mut f32,
     v_plane: usize,
 }
 
-impl<From: Source, To: Sink> Kernel for Gather<'_, From, To> {
+impl<From: Source, To: Sink> Kernel for Gather<'_, '_, From, To> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let c = self.context;
         let channels = c.sides.source.0;
-        // SAFETY: `v` holds every tile of the task; the source has the planes of `sides`.
+        // SAFETY: `v` holds every tile of the group; the source has the planes of `sides`.
         unsafe {
             points_of::<S, 2>(
-                c.grid,
                 c.inputs,
-                self.task,
+                self.group,
+                self.pixels,
                 (c.source, channels),
                 (self.v, self.v_plane),
             );
@@ -135,34 +168,62 @@ impl<From: Source, To: Sink> Kernel for Gather<'_, From, To> {
     }
 }
 
-/// Transforms the tiles of a task, all channels, to points `[point][tile][channel]`; `OVERLAP` is 2 for inputs.
+/// The pixels of a segment, padded, 16 channels: those of one block after the other, or, if the
+/// next segment needs some of them, of all.
+pub(super) struct Pixels {
+    values: Scratch,
+    /// Floats from one block of channels to the next.
+    step: usize,
+    len: usize,
+    /// Is the border clear? All segments that keep nothing have the same.
+    clear: bool,
+}
+
+impl Pixels {
+    /// Room for the segments of groups of at most `at_most` tiles.
+    pub(super) fn take(grid: &Grid, planes: &Planes, channels: usize, at_most: usize) -> Self {
+        let len = planes.block_len(grid.most_rows(at_most));
+        let (blocks, step) = match grid.keeps_rows(at_most) {
+            true => (channels / BLOCK, len),
+            false => (1, 0),
+        };
+        Self {
+            values: Scratch::take(blocks * len),
+            step,
+            len,
+            clear: false,
+        }
+    }
+}
+
+/// Transforms the tiles of a group, all channels, to points `[point][tile][channel]`; `OVERLAP` is 2 for inputs.
 ///
 /// # Safety
 /// `source` holds whole images of `channels` planes; `to` has a plane stride of its second part.
 #[inline(always)]
 pub(super) unsafe fn points_of<S: Simd, const OVERLAP: usize>(
-    grid: &Grid,
     planes: &Planes,
-    task: usize,
+    group: Group,
+    pixels: &mut Pixels,
     (source, channels): (&impl Source, usize),
     (to, plane): (*mut f32, usize),
 ) {
-    let mut block = Scratch::take(planes.block_len(grid.most_rows()));
     let row_stride = planes.row_stride();
-    let mut cleared = false;
-    for segment in grid.segments(task) {
-        if !cleared {
-            // All segments of a task have the same rows, hence the same border.
-            planes.clear_border(&segment, &mut block);
-            cleared = true;
-        }
-        for channel in (0..channels).step_by(BLOCK) {
-            // SAFETY: the block holds the segment's padded rows, `to` the task's tiles.
+    for segment in group.segments() {
+        for index in 0..channels / BLOCK {
+            let start = index * pixels.step;
+            let block = &mut pixels.values[start..start + pixels.len];
+            if !pixels.clear {
+                planes.prepare(&segment, block);
+                pixels.clear = pixels.step == 0;
+            }
+            let channel = index * BLOCK;
+            // SAFETY: the block holds the segment's padded rows, `to` the group's tiles.
             unsafe {
                 planes.load::<S>(source, channel, &segment, block.as_mut_ptr());
                 let mut tile = segment.tile;
                 for y in 0..segment.end - segment.first {
-                    for x in 0..grid.width {
+                    for x in 0..planes.tile_columns() {
                         let from = block.as_ptr().add(4 * (y * row_stride + x * BLOCK));
                         let to = to.add(tile * channels + channel);
                         match OVERLAP {
@@ -178,23 +239,23 @@ pub(super) unsafe fn points_of<S: Simd, const OVERLAP: usize>(
 }
 
 /// Points M `[point][tile][channel]` to the target.
-struct Output<'a, From, To> {
+struct Output<'a, 'b, From, To> {
     context: &'a Context<'a, From, To>,
-    task: usize,
+    group: Group,
+    block: &'b mut Scratch,
     m: *const f32,
+    m_row: usize,
     m_plane: usize,
 }
 
-impl<From: Source, To: Sink> Kernel for Output<'_, From, To> {
+impl<From: Source, To: Sink> Kernel for Output<'_, '_, From, To> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let c = self.context;
-        let channels = c.sides.target.0;
         let row_stride = c.outputs.row_stride();
-        let mut block = Scratch::take(c.outputs.block_len(c.grid.most_rows()));
-        for segment in c.grid.segments(self.task) {
+        for segment in self.group.segments() {
             let pixels = c.outputs.pixels_of(&segment);
-            for channel in (0..channels).step_by(BLOCK) {
+            for channel in (0..c.sides.target.0).step_by(BLOCK) {
                 // SAFETY: the block (or window) holds the segment's rows; the sink has all channels of all
                 // images, and only this task writes these rows.
                 unsafe {
@@ -205,13 +266,13 @@ impl<From: Source, To: Sink> Kernel for Output<'_, From, To> {
                     let window = window
                         .flatten()
                         .map(|window| window.add(pixels.start * BLOCK));
-                    let rows = window.unwrap_or(block.as_mut_ptr());
+                    let rows = window.unwrap_or(self.block.as_mut_ptr());
                     let bias = c.bias[channel..channel + BLOCK].as_ptr();
                     let mut tile = segment.tile;
                     for y in 0..segment.end - segment.first {
                         for x in 0..c.grid.width {
                             output_tile::<S>(
-                                self.m.add(tile * channels + channel),
+                                self.m.add(tile * self.m_row + channel),
                                 self.m_plane,
                                 rows.add(4 * (y * row_stride + x * BLOCK)),
                                 row_stride,
@@ -222,14 +283,16 @@ impl<From: Source, To: Sink> Kernel for Output<'_, From, To> {
                     }
                     if window.is_none() {
                         c.outputs
-                            .store::<S>(c.sink, channel, &segment, block.as_ptr());
+                            .store::<S>(c.sink, channel, &segment, self.block.as_ptr());
                     }
-                    c.sink.finish::<S>(
-                        segment.image,
-                        segment.strip,
-                        channel..channel + BLOCK,
-                        pixels.clone(),
-                    );
+                    if segment.end == segment.rows.1 {
+                        c.sink.finish::<S>(
+                            segment.image,
+                            segment.strip,
+                            channel..channel + BLOCK,
+                            c.outputs.pixels_of_strip(&segment),
+                        );
+                    }
                 }
             }
         }

@@ -5,11 +5,11 @@
 
 use super::super::geometry::Problem;
 use super::super::transfer::Source;
-use super::grid::{Grid, POINTS, Planes};
-use super::output::points_of;
+use super::grid::{Grid, Group, POINTS, Planes};
+use super::output::{Pixels, points_of};
 use super::transform;
 use crate::scratch::Scratch;
-use crate::simd::product::Product;
+use crate::simd::product::{Product, Series};
 use crate::simd::{BLOCK, Kernel, Level, Simd};
 use crate::threads::{Shared, for_each};
 
@@ -112,47 +112,66 @@ impl<X: Source, G: Source> Kernel for Chunk<'_, X, G> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let c = self.context;
-        let most = c.grid.most_tiles();
+        let at_most = group_tiles(c.from, c.to);
+        let most = c.grid.most_tiles(at_most);
         let mut v = Scratch::take(POINTS * (most * c.from + BLOCK));
         let mut e = Scratch::take(POINTS * (most * c.to + BLOCK));
+        let mut pixels = [
+            Pixels::take(&c.grid, &c.inputs, c.from, at_most),
+            Pixels::take(&c.grid, &c.outputs, c.to, at_most),
+        ];
         let tasks = c.grid.tasks();
         let (first, end) = (
             tasks * self.chunk / CHUNKS,
             tasks * (self.chunk + 1) / CHUNKS,
         );
-        if first == end {
-            // SAFETY: the chunk's own sums.
-            unsafe { std::slice::from_raw_parts_mut(self.sums, POINTS * c.sum_plane()).fill(0.0) };
-        }
-        for task in first..end {
-            let tiles = c.grid.task_tiles(task);
+        let mut add = false;
+        for group in (first..end).flat_map(|task| c.grid.groups(task, at_most)) {
+            let tiles = group.tiles();
             let (v_plane, e_plane) = (tiles * c.from + BLOCK, tiles * c.to + BLOCK);
-            // SAFETY: the buffers hold the tiles of any task, `sums` the chunk's sums.
+            // SAFETY: the buffers hold the tiles of any group, `sums` the chunk's sums.
             unsafe {
                 S::call(Points {
                     context: c,
-                    task,
+                    group,
+                    pixels: &mut pixels,
                     v: (v.as_mut_ptr(), v_plane),
                     e: (e.as_mut_ptr(), e_plane),
                 });
-                for point in 0..POINTS {
-                    Product {
-                        a: v.as_ptr().add(point * v_plane),
+                Series {
+                    first: Product {
+                        a: v.as_ptr(),
                         a_stride: c.from,
                         transposed: true,
-                        b: e.as_ptr().add(point * e_plane),
+                        b: e.as_ptr(),
                         b_stride: c.to,
-                        c: self.sums.add(point * c.sum_plane()),
+                        c: self.sums,
                         c_stride: c.to,
                         rows: c.from,
                         columns: c.to,
                         depth: tiles,
-                        add: task > first,
-                    }
-                    .compute::<S>();
+                        add,
+                    },
+                    count: POINTS,
+                    steps: (v_plane, e_plane, c.sum_plane()),
                 }
+                .compute::<S>();
             }
+            add = true;
         }
+        if !add {
+            // SAFETY: the chunk's own sums.
+            unsafe { std::slice::from_raw_parts_mut(self.sums, POINTS * c.sum_plane()).fill(0.0) };
+        }
+    }
+}
+
+/// Tiles of a group: see the same function of the forward pass; here the sums are read and written once a group.
+fn group_tiles(from: usize, to: usize) -> usize {
+    if from.max(to) <= BLOCK {
+        16
+    } else {
+        usize::MAX
     }
 }
 
@@ -195,7 +214,7 @@ fn global(level: Level, context: &Context<impl Source, impl Source>, at_most: us
             unsafe {
                 let v = (v_to.at(before[index] * context.from), v_plane);
                 let e = (e_to.at(before[index] * context.to), e_plane);
-                level.call(Points {
+                level.call(TaskPoints {
                     context,
                     task: tasks.start + index,
                     v,
@@ -256,22 +275,55 @@ impl<X: Source, G: Source> Kernel for PointSum<'_, X, G> {
     }
 }
 
-/// The points of one task: V from the input, E from the gradient.
-struct Points<'a, X, G> {
+/// The points of one group: V from the input, E from the gradient.
+struct Points<'a, 'b, X, G> {
+    context: &'a Context<'a, X, G>,
+    group: Group,
+    pixels: &'b mut [Pixels; 2],
+    v: (*mut f32, usize),
+    e: (*mut f32, usize),
+}
+
+impl<X: Source, G: Source> Kernel for Points<'_, '_, X, G> {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let c = self.context;
+        let [inputs, outputs] = self.pixels;
+        // SAFETY: V and E hold the group's tiles; input and gradient have the planes of the problem.
+        unsafe {
+            points_of::<S, 2>(&c.inputs, self.group, inputs, (c.input, c.from), self.v);
+            points_of::<S, 0>(&c.outputs, self.group, outputs, (c.gradient, c.to), self.e);
+        }
+    }
+}
+
+/// The points of one task, in one group.
+struct TaskPoints<'a, X, G> {
     context: &'a Context<'a, X, G>,
     task: usize,
     v: (*mut f32, usize),
     e: (*mut f32, usize),
 }
 
-impl<X: Source, G: Source> Kernel for Points<'_, X, G> {
+impl<X: Source, G: Source> Kernel for TaskPoints<'_, X, G> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let c = self.context;
-        // SAFETY: V and E hold the task's tiles; input and gradient have the planes of the problem.
-        unsafe {
-            points_of::<S, 2>(&c.grid, &c.inputs, self.task, (c.input, c.from), self.v);
-            points_of::<S, 0>(&c.grid, &c.outputs, self.task, (c.gradient, c.to), self.e);
+        let mut pixels = [
+            Pixels::take(&c.grid, &c.inputs, c.from, usize::MAX),
+            Pixels::take(&c.grid, &c.outputs, c.to, usize::MAX),
+        ];
+        for group in c.grid.groups(self.task, usize::MAX) {
+            // SAFETY: required of the caller.
+            unsafe {
+                S::call(Points {
+                    context: c,
+                    group,
+                    pixels: &mut pixels,
+                    v: self.v,
+                    e: self.e,
+                });
+            }
         }
     }
 }
