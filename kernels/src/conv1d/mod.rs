@@ -4,6 +4,8 @@
 //! convolutions are those of planes of one row; depthwise ones have kernels of their own.
 
 mod convolve;
+#[cfg(any(feature = "cuda", test))]
+mod cuda;
 mod geometry;
 mod operators;
 

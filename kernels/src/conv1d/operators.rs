@@ -1,8 +1,14 @@
 //! The three passes as Candle operators: each has the other two as its derivatives.
 
 use super::convolve::Convolve1d;
+#[cfg(feature = "cuda")]
+use super::cuda;
 use crate::conv2d::{Operand, Problem, apply_gradient, channel_sums, keep_gradient_graph};
+#[cfg(feature = "cuda")]
+use crate::cuda::View;
 use crate::operand::{slice, unsupported};
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::{
     CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Tensor,
@@ -62,6 +68,27 @@ fn run_as<T: Convolve1d>(
         Pass::InputGradient => T::input_gradient(problem, a, b, bias),
         Pass::WeightGradient => T::weight_gradient(problem, a, b),
     }))
+}
+
+/// Runs `pass` on the GPU that holds the operands.
+#[cfg(feature = "cuda")]
+fn run_cuda(
+    op: &'static str,
+    pass: Pass,
+    problem: &Problem,
+    [(a, a_layout), (b, b_layout)]: [(&CudaStorage, &Layout); 2],
+    bias: Option<(&CudaStorage, &Layout)>,
+) -> Result<(CudaStorage, Shape)> {
+    let gpu = a.device();
+    let view = |name, storage, layout| View::of(op, name, storage, layout);
+    let bias = bias.map(|(s, l)| view("bias", s, l)).transpose()?;
+    let (a, b) = (view("input", a, a_layout)?, view("weight", b, b_layout)?);
+    let storage = match pass {
+        Pass::Forward => cuda::forward(gpu, problem, a, b, bias),
+        Pass::InputGradient => cuda::input_gradient(gpu, problem, a, b, bias),
+        Pass::WeightGradient => cuda::weight_gradient(gpu, problem, a, b),
+    }?;
+    Ok((storage, pass.shape(problem)))
 }
 
 /// `gradient` summed over batch and positions.
@@ -124,6 +151,18 @@ impl CustomOp2 for Forward {
         run("conv1d", Pass::Forward, &self.0, operands, None)
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        s1: &CudaStorage,
+        l1: &Layout,
+        s2: &CudaStorage,
+        l2: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let operands = [(s1, l1), (s2, l2)];
+        run_cuda("conv1d", Pass::Forward, &self.0, operands, None)
+    }
+
     fn bwd(
         &self,
         input: &Tensor,
@@ -151,6 +190,20 @@ impl CustomOp3 for Forward {
     ) -> Result<(CpuStorage, Shape)> {
         let operands = [(s1, l1), (s2, l2)];
         run("conv1d", Pass::Forward, &self.0, operands, Some((s3, l3)))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        s1: &CudaStorage,
+        l1: &Layout,
+        s2: &CudaStorage,
+        l2: &Layout,
+        s3: &CudaStorage,
+        l3: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let (operands, bias) = ([(s1, l1), (s2, l2)], Some((s3, l3)));
+        run_cuda("conv1d", Pass::Forward, &self.0, operands, bias)
     }
 
     fn bwd(
@@ -213,6 +266,18 @@ impl CustomOp2 for InputGradient {
         run(self.op, Pass::InputGradient, &self.problem, operands, None)
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        s1: &CudaStorage,
+        l1: &Layout,
+        s2: &CudaStorage,
+        l2: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let operands = [(s1, l1), (s2, l2)];
+        run_cuda(self.op, Pass::InputGradient, &self.problem, operands, None)
+    }
+
     fn bwd(
         &self,
         source: &Tensor,
@@ -240,6 +305,20 @@ impl CustomOp3 for InputGradient {
     ) -> Result<(CpuStorage, Shape)> {
         let (operands, bias) = ([(s1, l1), (s2, l2)], Some((s3, l3)));
         run(self.op, Pass::InputGradient, &self.problem, operands, bias)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        s1: &CudaStorage,
+        l1: &Layout,
+        s2: &CudaStorage,
+        l2: &Layout,
+        s3: &CudaStorage,
+        l3: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let (operands, bias) = ([(s1, l1), (s2, l2)], Some((s3, l3)));
+        run_cuda(self.op, Pass::InputGradient, &self.problem, operands, bias)
     }
 
     fn bwd(
@@ -273,6 +352,18 @@ impl CustomOp2 for WeightGradient {
     ) -> Result<(CpuStorage, Shape)> {
         let operands = [(s1, l1), (s2, l2)];
         run(self.name(), Pass::WeightGradient, &self.0, operands, None)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        s1: &CudaStorage,
+        l1: &Layout,
+        s2: &CudaStorage,
+        l2: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let operands = [(s1, l1), (s2, l2)];
+        run_cuda(self.name(), Pass::WeightGradient, &self.0, operands, None)
     }
 
     fn bwd(
@@ -312,6 +403,14 @@ impl CustomOp1 for ChannelSum {
             other => return Err(unsupported(self.name(), "gradient", other)),
         };
         Ok((sums, channels.into()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, storage: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        let shape = layout.shape().dims3()?;
+        let values = View::of(self.name(), "gradient", storage, layout)?;
+        let sums = cuda::channel_sums(storage.device(), values, shape)?;
+        Ok((sums, shape.1.into()))
     }
 
     fn bwd(&self, values: &Tensor, _: &Tensor, upper: &Tensor) -> Result<Option<Tensor>> {

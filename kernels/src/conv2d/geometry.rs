@@ -281,7 +281,7 @@ fn shape(
     }
 }
 
-/// All tensors must be f32, or all f64.
+/// All tensors must be f32, or all f64; on a GPU also all of a floating point type of 16 bits.
 pub(crate) fn check_types(
     op: &'static str,
     argument: &'static str,
@@ -289,7 +289,8 @@ pub(crate) fn check_types(
     others: &[(&'static str, Option<&Tensor>)],
 ) -> Result<(), KernelError> {
     let dtype = first.dtype();
-    if !matches!(dtype, DType::F32 | DType::F64) {
+    let on_gpu = first.device().is_cuda() && matches!(dtype, DType::F16 | DType::BF16);
+    if !matches!(dtype, DType::F32 | DType::F64) && !on_gpu {
         return Err(KernelError::DType {
             op,
             argument,

@@ -142,7 +142,7 @@ pub(super) struct Nearest {
 impl Nearest {
     /// `input` and `output` are at least 1.
     pub(super) fn new<T: Element>(input: usize, output: usize) -> Self {
-        let scale = number::<T>(input) / number::<T>(output);
+        let scale = scale::<T>(input, output, false);
         let source = |index: usize| {
             let source = (number::<T>(index) * scale).to_f64().floor() as usize;
             source.min(input - 1)
@@ -228,15 +228,21 @@ fn number<T: Element>(value: usize) -> T {
     T::from_f64(value as f64)
 }
 
+/// Input elements from one output to the next.
+pub(super) fn scale<T: Element>(input: usize, output: usize, align_corners: bool) -> T {
+    match (align_corners, output) {
+        (true, 1) => T::from_f64(0.0),
+        (true, _) => number::<T>(input - 1) / number::<T>(output - 1),
+        (false, _) => number::<T>(input) / number::<T>(output),
+    }
+}
+
 /// The input coordinate, with its fraction, of output `index`.
 fn source<T: Element>(index: usize, input: usize, output: usize, align_corners: bool) -> T {
+    let scale = scale::<T>(input, output, align_corners);
     if align_corners {
-        return match output {
-            1 => T::from_f64(0.0),
-            _ => number::<T>(input - 1) / number::<T>(output - 1) * number::<T>(index),
-        };
+        return scale * number::<T>(index);
     }
     // Rounded once, as PyTorch's compiler has it: a multiply-add.
-    let scale = (number::<T>(input) / number::<T>(output)).to_f64();
-    T::from_f64(scale.mul_add(index as f64 + 0.5, -0.5).max(0.0))
+    T::from_f64(scale.to_f64().mul_add(index as f64 + 0.5, -0.5).max(0.0))
 }

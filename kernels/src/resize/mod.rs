@@ -2,10 +2,16 @@
 
 mod axis;
 mod cpu;
+#[cfg(any(feature = "cuda", test))]
+mod cuda;
 
 use crate::conv2d::keep_gradient_graph;
+#[cfg(feature = "cuda")]
+use crate::cuda::View;
 use crate::element::Element;
 use crate::operand::{require_float, shape_error, slice, unsupported, value_error};
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
 
@@ -157,6 +163,13 @@ impl CustomOp1 for Resize {
         Ok((output, self.shape(self.sizes.output)))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, storage: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        let x = View::of(self.op, "x", storage, layout)?;
+        let y = cuda::forward(storage.device(), self.op, x, &self.sizes, self.method)?;
+        Ok((y, self.shape(self.sizes.output)))
+    }
+
     fn bwd(&self, _: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
         apply(gradient, Gradient(*self))
     }
@@ -179,6 +192,16 @@ impl CustomOp1 for Gradient {
             other => return Err(unsupported(op, "gradient", other)),
         };
         Ok((dx, self.0.shape(self.0.sizes.input)))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, storage: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        let Resize {
+            op, method, sizes, ..
+        } = self.0;
+        let gradient = View::of(op, "gradient", storage, layout)?;
+        let dx = cuda::backward(storage.device(), op, gradient, &sizes, method)?;
+        Ok((dx, self.0.shape(sizes.input)))
     }
 
     fn bwd(&self, _: &Tensor, _: &Tensor, upper: &Tensor) -> Result<Option<Tensor>> {
