@@ -1,21 +1,24 @@
-"""Times `taper bench step` and PyTorch in alternation on this machine and prints the ratios.
+"""Times `taper bench step` (and `infer`) and PyTorch in alternation on this machine and prints the ratios.
 
     cargo build --release --bin taper
     cargo build --release -p taper-kernels --example ops_speed
-    python benches/pytorch/compare.py [--rounds 5] [--threads 1 2]
+    python benches/pytorch/compare.py [--rounds 5] [--threads 1 2] [--models resnet20 ...] [--parts step memory infer operators]
 
-First whole training steps, then NORM's feature loss, forward and with backward, at the shapes of the
-published pairs at batch 64 (PyTorch: `N * ((e - f_t.repeat(1, N, 1, 1)) ** 2).mean()`).
+First whole training steps, then the memory of a step, inference at 224 pixels, and NORM's feature loss, forward and with
+backward, at the shapes of the published pairs at batch 64 (PyTorch: `N * ((e - f_t.repeat(1, N, 1, 1)) ** 2).mean()`).
 
-Needs PyTorch (CPU). PyTorch runs at its best: glibc is told to keep freed pages, denormals are
-flushed, and both memory layouts are tried. A ratio below 1 means that Taper is faster.
+Needs PyTorch (CPU); ONNX Runtime's column needs onnx and onnxruntime, the memory's a C compiler. PyTorch runs at its
+best: glibc is told to keep freed pages, denormals are flushed, and both memory layouts are tried. A ratio below 1 means
+that Taper is faster, or needs less.
 """
 
 import argparse
+import importlib.util
 import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -73,50 +76,103 @@ def print_operators(options, threads):
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 
+def contend(contenders, rounds):
+    """Runs the commands in turn: name -> their JSON objects."""
+    results = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, (command, environment) in contenders.items():
+            results[name].append(run(command, environment))
+    counts = {result["parameters"] for all_ in results.values() for result in all_}
+    assert len(counts) == 1, f"not the same network: {counts} parameters"
+    return results
+
+
+def columns(results, peers):
+    """Least (and median) milliseconds of all, then the ratios to the peers."""
+    least = {n: 1e3 * min(r["min_s"] for r in all_) for n, all_ in results.items()}
+    middle = {n: 1e3 * sorted(r["median_s"] for r in all_)[len(all_) // 2] for n, all_ in results.items()}
+    times = [f"{least[n]:.1f} (median {middle[n]:.1f})" for n in ["taper", *peers]]
+    ratios = [f"{least['taper'] / least[n]:.2f} (median {middle['taper'] / middle[n]:.2f})" for n in peers]
+    return " | ".join(times + ratios)
+
+
+def print_steps(options):
+    print("| model | threads | Taper ms | PyTorch NCHW ms | PyTorch NHWC ms | ratio NCHW | ratio NHWC |")
+    print("|---|---|---|---|---|---|---|")
+    for model in options.models:
+        for threads in options.threads:
+            settings = [model, "--batch", str(options.batch), "--threads", str(threads)]
+            theirs = [sys.executable, HERE / "step.py", *settings]
+            contenders = {
+                "taper": ([options.taper, "bench", "step", *settings, "--json"], None),
+                "nchw": (theirs, KEEP_PAGES),
+                "nhwc": (theirs + ["--channels-last"], KEEP_PAGES),
+            }
+            results = contend(contenders, options.rounds)
+            print(f"| {model} | {threads} | {columns(results, ['nchw', 'nhwc'])} |", flush=True)
+
+
+def print_memory(options):
+    """What a step holds beyond the program itself: asked of the allocator, and resident with each allocator's own habits."""
+    shim = Path(tempfile.mkdtemp()) / "malloc_peak.so"
+    subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", shim, HERE / "malloc_peak.c", "-ldl"], check=True)
+    print("\n| model, batch | allocated MB, Taper / PyTorch | ratio | resident growth MB, Taper / PyTorch | ratio |")
+    print("|---|---|---|---|---|")
+    threads = str(max(options.threads))
+    for model in options.models:
+        settings = [model, "--batch", str(options.batch), "--threads", threads]
+        contenders = {
+            "taper": ([options.taper, "bench", "step", *settings, "--steps", "10", "--json"], None),
+            "counted": ([sys.executable, HERE / "step.py", *settings, "--seconds", "0"], {"LD_PRELOAD": str(shim)}),
+            "stock": ([sys.executable, HERE / "step.py", *settings, "--seconds", "0"], None),
+        }
+        results = {name: all_[0] for name, all_ in contend(contenders, 1).items()}
+        pairs = [
+            (results["taper"][key] / 1e6, results[peer][key] / 1e6)
+            for key, peer in (("allocated_peak_bytes", "counted"), ("resident_growth_bytes", "stock"))
+        ]
+        cells = " | ".join(f"{ours:.0f} / {theirs:.0f} | {ours / theirs:.2f}" for ours, theirs in pairs)
+        print(f"| {model}, {options.batch} | {cells} |", flush=True)
+
+
+def print_inference(options):
+    engines = ["pytorch", "nhwc", "compile"]
+    if importlib.util.find_spec("onnx") and importlib.util.find_spec("onnxruntime"):
+        engines.append("onnx")
+    names = {"pytorch": "PyTorch NCHW", "nhwc": "PyTorch NHWC", "compile": "torch.compile", "onnx": "ONNX Runtime"}
+    heading = ["Taper ms"] + [f"{names[e]} ms" for e in engines] + [f"ratio {names[e]}" for e in engines]
+    print(f"\n| inference, 3x224x224, batch 1 | threads | {' | '.join(heading)} |")
+    print("|---" * (len(heading) + 2) + "|")
+    for model in options.inference_models:
+        for threads in options.threads:
+            settings = [model, "--batch", "1", "--threads", str(threads), "--data-shape", "3,224,224"]
+            contenders = {"taper": ([options.taper, "bench", "infer", *settings, "--json"], None)}
+            for engine in engines:
+                contenders[engine] = ([sys.executable, HERE / "infer.py", *settings, "--engine", engine], KEEP_PAGES)
+            results = contend(contenders, options.rounds)
+            print(f"| {model} | {threads} | {columns(results, engines)} |", flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--taper", default="target/release/taper")
     parser.add_argument("--ops", default="target/release/examples/ops_speed")
     parser.add_argument("--models", nargs="+", default=["resnet20", "wrn_16_2"])
+    parser.add_argument("--inference-models", nargs="+", default=["cifar_mobilenetv2", "cifar_resnet50"])
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--threads", type=int, nargs="+", default=[2])
     parser.add_argument("--rounds", type=int, default=5)
+    parts = ["step", "memory", "infer", "operators"]
+    parser.add_argument("--parts", nargs="+", choices=parts, default=parts)
     options = parser.parse_args()
 
-    print("| model | threads | Taper ms | PyTorch NCHW ms | PyTorch NHWC ms | ratio NCHW | ratio NHWC | Taper peak MB | PyTorch peak MB |")
-    print("|---|---|---|---|---|---|---|---|---|")
-    for model in options.models:
-        for threads in options.threads:
-            ours = [options.taper, "bench", "step", model, "--batch", str(options.batch),
-                    "--threads", str(threads), "--json"]
-            theirs = [sys.executable, HERE / "step.py", model, "--batch", str(options.batch),
-                      "--threads", str(threads)]
-            contenders = {
-                "taper": (ours, None),
-                "nchw": (theirs, KEEP_PAGES),
-                "nhwc": (theirs + ["--channels-last"], KEEP_PAGES),
-            }
-            results = {name: [] for name in contenders}
-            for _ in range(options.rounds):
-                for name, (command, environment) in contenders.items():
-                    results[name].append(run(command, environment))
-            counts = {result["parameters"] for all_ in results.values() for result in all_}
-            assert len(counts) == 1, f"not the same network: {counts} parameters"
-            least = {n: min(r["min_s"] for r in all_) for n, all_ in results.items()}
-            middle = {
-                n: sorted(r["median_s"] for r in all_)[len(all_) // 2] for n, all_ in results.items()
-            }
-            peak = {n: max(r["peak_bytes"] for r in all_) / 1e6 for n, all_ in results.items()}
-            cell = lambda n: f"{1e3 * least[n]:.1f} (median {1e3 * middle[n]:.1f})"
-            ratio = lambda n: (
-                f"{least['taper'] / least[n]:.2f} (median {middle['taper'] / middle[n]:.2f})"
-            )
-            print(
-                f"| {model} | {threads} | {cell('taper')} | {cell('nchw')} | {cell('nhwc')} | "
-                f"{ratio('nchw')} | {ratio('nhwc')} | {peak['taper']:.0f} | {peak['nchw']:.0f} |",
-                flush=True,
-            )
-    for threads in options.threads:
+    if "step" in options.parts:
+        print_steps(options)
+    if "memory" in options.parts:
+        print_memory(options)
+    if "infer" in options.parts:
+        print_inference(options)
+    for threads in options.threads if "operators" in options.parts else []:
         print_operators(options, threads)
 
 

@@ -1,16 +1,18 @@
 """Times one training step in PyTorch on the CPU; prints one JSON object, as `taper bench step` does.
 
-    python step.py resnet20 --batch 64 --threads 2 [--channels-last] [--seconds 3]
+    python step.py resnet20 --batch 64 --threads 2 [--channels-last] [--seconds 3] [--data-shape 3,32,32]
+
+With `malloc_peak.so` preloaded (`malloc_peak.c`) it reports how many bytes the step holds at most.
 """
 
 import argparse
 import json
-import resource
 import time
 
 import torch
 from torch.nn import functional as F
 
+from memory import Meter
 from networks import NETWORKS
 
 
@@ -18,6 +20,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("model", choices=sorted(NETWORKS))
     parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--data-shape", default="3,32,32")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--channels-last", action="store_true")
@@ -26,8 +29,9 @@ def main():
     torch.set_num_threads(options.threads)
     torch.set_flush_denormal(True)
     torch.manual_seed(0)
+    meter = Meter()
     network = NETWORKS[options.model]().train()
-    images = torch.randn(options.batch, 3, 32, 32)
+    images = torch.randn(options.batch, *map(int, options.data_shape.split(",")))
     labels = torch.arange(options.batch) % 100
     if options.channels_last:
         network = network.to(memory_format=torch.channels_last)
@@ -57,7 +61,7 @@ def main():
                 "steps": len(times),
                 "median_s": times[len(times) // 2],
                 "min_s": times[0],
-                "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+                **meter.report(),
                 "torch": torch.__version__,
             }
         )

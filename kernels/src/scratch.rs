@@ -143,6 +143,29 @@ impl Drop for Scratch {
     }
 }
 
+/// Frees the buffers of the common list and of the calling thread that wait for their next user.
+pub(crate) fn release() {
+    // Dropped, what the thread kept goes to the common list.
+    drop(OWN.try_with(|own| {
+        let empty = Own {
+            buffers: Vec::new(),
+            held: 0,
+        };
+        own.replace(empty)
+    }));
+    let buffers = {
+        let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
+        free.held = 0;
+        std::mem::take(&mut free.buffers)
+    };
+    for (capacity, blocks) in buffers {
+        for block in blocks {
+            // SAFETY: allocated with this layout, and owned: it was taken out of the list.
+            unsafe { dealloc(block.0.as_ptr().cast(), layout(capacity)) };
+        }
+    }
+}
+
 impl Deref for Scratch {
     type Target = [f32];
 

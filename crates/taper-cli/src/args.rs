@@ -107,7 +107,7 @@ pub enum Command {
     Run(run::RunArgs),
     /// List the zoo, or describe one network.
     Models(models::ModelsArgs),
-    /// Time a training step or inference.
+    /// Time a training step, inference, or the operators.
     Bench(bench::BenchArgs),
     /// What this program and machine can do.
     Doctor,

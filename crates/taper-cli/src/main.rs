@@ -15,10 +15,11 @@ use args::{Cli, Command};
 use clap::Parser;
 use output::Output;
 use std::process::ExitCode;
+use taper::kernels::memory::Counting;
 
-/// Keeps its pages: a training step frees and asks for the same blocks every time.
+/// Keeps its pages: a training step frees and asks for the same blocks every time. Counted for `taper bench`.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: Counting<mimalloc::MiMalloc> = Counting(mimalloc::MiMalloc);
 
 /// Exit code after Ctrl-C.
 const INTERRUPTED: u8 = 130;

@@ -6,7 +6,7 @@ use candle_core::{DType, Device, Tensor};
 use clap::Args;
 use serde::Serialize;
 use std::time::{Duration, Instant};
-use taper::kernels::random;
+use taper::kernels::{memory, random};
 use taper::layers::{ParameterStore, Role};
 use taper::vision::ModelEntry;
 
@@ -51,11 +51,29 @@ pub struct Case {
     pub images: Tensor,
     pub labels: Tensor,
     pub classes: usize,
+    before: Held,
+}
+
+/// What the process held before there was a network.
+struct Held {
+    allocated: usize,
+    resident: u64,
+}
+
+impl Held {
+    fn now() -> Self {
+        memory::reset_peak();
+        Self {
+            allocated: memory::live_bytes(),
+            resident: status("VmRSS:"),
+        }
+    }
 }
 
 impl Case {
     pub fn new(args: &CaseArgs, seed: u64) -> anyhow::Result<Self> {
         let entry = network::entry(&args.model)?;
+        let before = Held::now();
         let [channels, height, width] = args.data_shape.unwrap_or(entry.input);
         let batch = args.batch as usize;
         let classes = args
@@ -67,6 +85,7 @@ impl Case {
             images: noise(&[batch, channels, height, width], seed)?,
             labels: Tensor::from_iter((0..batch).map(|i| (i % classes) as u32), &Device::Cpu)?,
             classes,
+            before,
         })
     }
 }
@@ -96,7 +115,12 @@ pub struct Timing {
     p80_s: f64,
     min_s: f64,
     images_per_s: f64,
+    /// The most the process was given by the system.
     peak_bytes: u64,
+    /// The most that network, optimiser, images and a step had allocated at once.
+    allocated_peak_bytes: usize,
+    /// By how much the process grew, pages kept for reuse counted.
+    resident_growth_bytes: u64,
 }
 
 /// Runs `step` until it is warm, then times it.
@@ -141,14 +165,16 @@ pub fn measure(
         p80_s: quantile(0.8),
         min_s: seconds[0],
         images_per_s: batch as f64 / quantile(0.5),
-        peak_bytes: peak_bytes(),
+        peak_bytes: status("VmHWM:"),
+        allocated_peak_bytes: memory::peak_bytes().saturating_sub(case.before.allocated),
+        resident_growth_bytes: status("VmHWM:").saturating_sub(case.before.resident),
     })
 }
 
-/// The most memory this process has held, in bytes; 0 where the system does not tell.
-fn peak_bytes() -> u64 {
+/// A line of this process's status in bytes: what it holds now or held at most; 0 where the system does not tell.
+fn status(name: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+    let line = status.lines().find(|line| line.starts_with(name));
     let kilobytes = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
     kilobytes.unwrap_or(0) * 1024
 }
@@ -156,7 +182,7 @@ fn peak_bytes() -> u64 {
 pub fn print(timing: &Timing, what: &str, output: &Output) -> anyhow::Result<()> {
     output.answer(timing, || {
         format!(
-            "{} {what}, batch {}, {} threads: median {:.2} ms (20 % {:.2}, 80 % {:.2}, least {:.2}) over {} steps; {:.0} images/s; peak {:.0} MB",
+            "{} {what}, batch {}, {} threads: median {:.2} ms (20 % {:.2}, 80 % {:.2}, least {:.2}) over {} steps; {:.0} images/s; allocated at most {:.0} MB, resident {:.0} MB",
             timing.model,
             timing.batch,
             timing.threads,
@@ -166,6 +192,7 @@ pub fn print(timing: &Timing, what: &str, output: &Output) -> anyhow::Result<()>
             1e3 * timing.min_s,
             timing.steps,
             timing.images_per_s,
+            timing.allocated_peak_bytes as f64 / 1e6,
             timing.peak_bytes as f64 / 1e6,
         )
     })

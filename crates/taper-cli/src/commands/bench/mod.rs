@@ -1,6 +1,7 @@
-//! `taper bench step|infer`.
+//! `taper bench step|infer|kernels`.
 
 mod infer;
+mod kernels;
 mod measure;
 mod step;
 
@@ -9,7 +10,7 @@ use crate::args::Global;
 use crate::output::Output;
 use clap::{Args, Subcommand};
 
-/// Times networks.
+/// Times networks and operators.
 #[derive(Debug, Args)]
 pub struct BenchArgs {
     #[command(subcommand)]
@@ -24,11 +25,15 @@ enum Verb {
     /// One forward pass for evaluation.
     #[command(after_help = "Example: taper bench infer resnet20 --batch 1")]
     Infer(measure::CaseArgs),
+    /// Every operator by itself: time, bytes moved, fraction of what the machine can do, PyTorch beside it.
+    #[command(after_help = "Example: taper bench kernels relu")]
+    Kernels(kernels::KernelsArgs),
 }
 
 pub fn execute(args: &BenchArgs, global: &Global, output: &Output) -> anyhow::Result<Status> {
     match &args.verb {
         Verb::Step(case) => step::execute(case, global, output),
         Verb::Infer(case) => infer::execute(case, global, output),
+        Verb::Kernels(args) => kernels::execute(args, global, output),
     }
 }
