@@ -120,6 +120,13 @@ impl Simd for Avx2 {
         unsafe { _mm256_fnmadd_ps(a, b, c) }
     }
     #[inline(always)]
+    unsafe fn keep_positive(sign: __m256, value: __m256) -> __m256 {
+        unsafe {
+            let kept = _mm256_cmp_ps::<_CMP_NLE_UQ>(sign, _mm256_setzero_ps());
+            _mm256_and_ps(kept, value)
+        }
+    }
+    #[inline(always)]
     unsafe fn gather_pixels(
         from: *const f32,
         rows: &[usize],

@@ -132,6 +132,13 @@ impl Simd for Avx512 {
         unsafe { _mm512_fnmadd_ps(a, b, c) }
     }
     #[inline(always)]
+    unsafe fn keep_positive(sign: __m512, value: __m512) -> __m512 {
+        unsafe {
+            let kept = _mm512_cmp_ps_mask::<_CMP_NLE_UQ>(sign, _mm512_setzero_ps());
+            _mm512_maskz_mov_ps(kept, value)
+        }
+    }
+    #[inline(always)]
     unsafe fn gather_pixels(
         from: *const f32,
         rows: &[usize],

@@ -63,6 +63,8 @@ pub(crate) trait Simd: Copy + 'static {
     unsafe fn mul_add(a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
     /// c − a·b
     unsafe fn neg_mul_add(a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
+    /// `value` where `sign` is positive or NaN, 0 elsewhere.
+    unsafe fn keep_positive(sign: Self::Vector, value: Self::Vector) -> Self::Vector;
     /// Channel-major to pixel-major: `columns ≤ 16` pixels of the up to 16 channels at `from + rows[channel]`,
     /// to 16 floats a pixel at `to + offsets[pixel]`; missing channels are zeros.
     unsafe fn gather_pixels(

@@ -86,6 +86,10 @@ impl Simd for Portable {
         std::array::from_fn(|i| mul_add(-a[i], b[i], c[i]))
     }
     #[inline(always)]
+    unsafe fn keep_positive(sign: [f32; 4], value: [f32; 4]) -> [f32; 4] {
+        std::array::from_fn(|i| crate::element::masked(sign[i], value[i]))
+    }
+    #[inline(always)]
     unsafe fn gather_pixels(
         from: *const f32,
         rows: &[usize],
