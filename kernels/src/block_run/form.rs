@@ -208,6 +208,7 @@ impl Source for Form<'_> {
         to: *mut f32,
         offsets: *const u32,
     ) {
+        debug_assert!(channels.start.is_multiple_of(BLOCK));
         let mut copy = Gather {
             pixels,
             to,

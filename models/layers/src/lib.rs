@@ -27,6 +27,7 @@ mod conv;
 pub mod init;
 mod linear;
 mod recorder;
+mod run;
 mod state_file;
 mod store;
 
@@ -34,6 +35,7 @@ pub use batch_norm::BatchNorm2d;
 pub use conv::{Conv2d, conv_bn_act};
 pub use linear::Linear;
 pub use recorder::{ShapeRecorder, TensorInfo};
+pub use run::{RunNorm, TrainingRun};
 pub use state_file::to_safetensors;
 pub use store::{ParameterStore, Role, StoreError};
 

@@ -2,8 +2,8 @@
 
 use candle_core::{Module, Result, Tensor};
 use candle_nn::{Init, VarBuilder};
-use taper_kernels::{Activation, Conv2dGeometry, global_avg_pool2d};
-use taper_layers::{BatchNorm2d, Conv2d, Linear, Mode, conv_bn_act, init};
+use taper_kernels::{Activation, BlockView, Conv2dGeometry, global_avg_pool2d};
+use taper_layers::{BatchNorm2d, Conv2d, Linear, Mode, RunNorm, TrainingRun, conv_bn_act, init};
 
 /// Channels of an input image.
 pub(crate) const IMAGE_CHANNELS: usize = 3;
@@ -77,6 +77,22 @@ impl ConvBn {
         mode: Mode,
     ) -> Result<Tensor> {
         conv_bn_act(&self.conv, &self.bn, x, residual, activation, mode)
+    }
+
+    /// Adds `activation(bn(conv(input)) + residual)` to a run; the view of the result.
+    pub(crate) fn push<'a>(
+        &'a self,
+        run: &mut TrainingRun<'a>,
+        input: BlockView,
+        residual: Option<BlockView>,
+        activation: Activation,
+    ) -> BlockView {
+        let norm = RunNorm {
+            bn: &self.bn,
+            residual,
+            activation,
+        };
+        BlockView::Normed(run.push(&self.conv, input, None, Some(norm)))
     }
 
     /// `relu(bn(conv(x)))`.

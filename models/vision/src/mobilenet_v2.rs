@@ -9,8 +9,8 @@ use crate::{Classifier, Trunk};
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 use serde::{Deserialize, Serialize};
-use taper_kernels::{Activation, Conv2dGeometry};
-use taper_layers::{Linear, Mode, init};
+use taper_kernels::{Activation, BlockView, Conv2dGeometry};
+use taper_layers::{Linear, Mode, TrainingRun, init};
 
 /// Channels of the stem at width 1.
 const STEM: usize = 32;
@@ -18,7 +18,7 @@ const STEM: usize = 32;
 const LAST: usize = 1280;
 /// Standard deviation of the linear layer's initial weight.
 const LINEAR_STDEV: f64 = 0.01;
-/// Groups of blocks after which the original takes a feature.
+/// Groups of blocks after which the original takes a feature; the last is the last group.
 const TAPS: [usize; 4] = [1, 2, 4, 6];
 
 /// One row of the paper's table 2: channels at width 1, blocks, stride of the first block.
@@ -122,6 +122,14 @@ impl InvertedResidual {
         })
     }
 
+    /// Adds the block to a run.
+    fn push<'a>(&'a self, run: &mut TrainingRun<'a>, input: BlockView) -> BlockView {
+        let y = self.expand.push(run, input, None, Activation::Relu);
+        let y = self.depthwise.push(run, y, None, Activation::Relu);
+        let residual = self.residual.then_some(input);
+        self.project.push(run, y, residual, Activation::None)
+    }
+
     fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
         let y = self.expand.relu(x, mode)?;
         let y = self.depthwise.relu(&y, mode)?;
@@ -198,13 +206,19 @@ impl Classifier for MobileNetV2 {
     fn trunk(&self, x: &Tensor, mode: Mode) -> Result<Trunk> {
         let mut y = self.stem.relu(x, mode)?;
         let mut stages = vec![y.clone()];
-        for (index, group) in self.groups.iter().enumerate() {
-            for block in group {
-                y = block.forward(&y, mode)?;
-            }
-            if TAPS.contains(&index) {
-                stages.push(y.clone());
-            }
+        let mut first = 0;
+        for tap in TAPS {
+            let mut blocks = self.groups[first..=tap].iter().flatten();
+            first = tap + 1;
+            y = match mode {
+                Mode::Train => {
+                    let mut run = TrainingRun::new();
+                    blocks.fold(BlockView::Raw(0), |view, block| block.push(&mut run, view));
+                    run.forward(&y)?
+                }
+                Mode::Eval => blocks.try_fold(y, |y, block| block.forward(&y, mode))?,
+            };
+            stages.push(y.clone());
         }
         let last = self.last.forward(&y, None, self.last_activation, mode)?;
         Ok(Trunk { stages, last })

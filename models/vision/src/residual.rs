@@ -3,8 +3,8 @@
 use crate::blocks::{ConvBn, ConvInit};
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
-use taper_kernels::{Activation, Conv2dGeometry, Pool2dGeometry, avg_pool2d};
-use taper_layers::Mode;
+use taper_kernels::{Activation, BlockView, Conv2dGeometry, Pool2dGeometry, avg_pool2d};
+use taper_layers::{Mode, TrainingRun};
 
 /// How a block's input reaches its sum where the shape changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,6 +145,20 @@ impl Block {
         })
     }
 
+    /// Adds the block to a run; `None` if its shortcut is no convolution.
+    fn push<'a>(&'a self, run: &mut TrainingRun<'a>, input: BlockView) -> Option<BlockView> {
+        let residual = match &self.shortcut {
+            Shortcut::Identity => input,
+            Shortcut::Projection(unit) => unit.push(run, input, None, Activation::None),
+            Shortcut::Padding { .. } => return None,
+        };
+        let mut y = input;
+        for unit in &self.inner {
+            y = unit.push(run, y, None, Activation::Relu);
+        }
+        Some(self.last.push(run, y, Some(residual), self.activation))
+    }
+
     fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
         let mut y = x.clone();
         for unit in &self.inner {
@@ -185,9 +199,26 @@ impl Stage {
     }
 
     pub(crate) fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
-        self.0
-            .iter()
-            .try_fold(x.clone(), |x, block| block.forward(&x, mode))
+        let mut blocks = self.0.iter().peekable();
+        let mut y = x.clone();
+        while let Some(block) = blocks.next() {
+            let mut run = TrainingRun::new();
+            let pushed = match mode {
+                Mode::Train => block.push(&mut run, BlockView::Raw(0)),
+                Mode::Eval => None,
+            };
+            let Some(mut view) = pushed else {
+                y = block.forward(&y, mode)?;
+                continue;
+            };
+            // As many blocks as there are: only the stage's result is looked at.
+            while let Some(next) = blocks.peek().and_then(|block| block.push(&mut run, view)) {
+                view = next;
+                blocks.next();
+            }
+            y = run.forward(&y)?;
+        }
+        Ok(y)
     }
 }
 

@@ -10,8 +10,8 @@ use crate::{Classifier, Trunk};
 use candle_core::{Module, Result, Tensor};
 use candle_nn::{Init, VarBuilder};
 use serde::{Deserialize, Serialize};
-use taper_kernels::{Activation, Conv2dGeometry};
-use taper_layers::{BatchNorm2d, Conv2d, Linear, Mode, init};
+use taper_kernels::{Activation, BlockView, Conv2dGeometry};
+use taper_layers::{BatchNorm2d, Conv2d, Linear, Mode, RunNorm, TrainingRun, init};
 
 /// Channels of the stem, and of the first stage before widening.
 const STEM: usize = 16;
@@ -134,6 +134,24 @@ impl Block {
         })
     }
 
+    /// Adds the block to a run, in which `input` has this block's first norm; the number of its sum, whose
+    /// norm is `next`.
+    fn push<'a>(
+        &'a self,
+        run: &mut TrainingRun<'a>,
+        input: usize,
+        next: Option<RunNorm<'a>>,
+    ) -> usize {
+        let active = BlockView::Normed(input);
+        let shortcut = match &self.shortcut {
+            Some(shortcut) => BlockView::Raw(run.push(shortcut, active, None, None)),
+            None => BlockView::Raw(input),
+        };
+        let norm = RunNorm::new(&self.bn2, Activation::Relu);
+        let y = run.push(&self.conv1, active, None, Some(norm));
+        run.push(&self.conv2, BlockView::Normed(y), Some(shortcut), next)
+    }
+
     /// Where the width changes the shortcut starts from relu(bn1(x)), else from x.
     fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
         let active = self.bn1.forward_act(x, None, Activation::Relu, mode)?;
@@ -145,6 +163,21 @@ impl Block {
             None => x + y,
         }
     }
+}
+
+/// A stage as one operator.
+fn train_stage(blocks: &[Block], x: &Tensor) -> Result<Tensor> {
+    let Some(first) = blocks.first() else {
+        return Ok(x.clone());
+    };
+    let mut run = TrainingRun::with_input_norm(&first.bn1, Activation::Relu);
+    let mut value = 0;
+    for (index, block) in blocks.iter().enumerate() {
+        let next = blocks.get(index + 1);
+        let norm = next.map(|next| RunNorm::new(&next.bn1, Activation::Relu));
+        value = block.push(&mut run, value, norm);
+    }
+    run.forward(x)
 }
 
 /// Stem, three stages of pre-activation blocks, `bn1`, ReLU, global mean, linear layer.
@@ -226,9 +259,12 @@ impl Classifier for WideResNet {
         let mut last = self.stem.forward(x)?;
         let mut stages = vec![last.clone()];
         for stage in &self.stages {
-            for block in stage {
-                last = block.forward(&last, mode)?;
-            }
+            last = match mode {
+                Mode::Train => train_stage(stage, &last)?,
+                Mode::Eval => stage
+                    .iter()
+                    .try_fold(last, |last, block| block.forward(&last, mode))?,
+            };
             stages.push(last.clone());
         }
         Ok(Trunk { stages, last })

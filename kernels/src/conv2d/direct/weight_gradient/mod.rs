@@ -132,14 +132,13 @@ impl<X: Source, G: Source> Kernel for Task<'_, X, G> {
         let (rest, part) = (self.task / c.parts, self.task % c.parts);
         let (chunk, group) = (rest / p.geometry.groups, rest % p.geometry.groups);
         let images = (p.batch * chunk / c.chunks, p.batch * (chunk + 1) / c.chunks);
-        let outputs = (
-            p.group_out() * part / c.parts,
-            p.group_out() * (part + 1) / c.parts,
-        );
-        let outputs = (
-            group * p.group_out() + outputs.0,
-            group * p.group_out() + outputs.1,
-        );
+        // Parts are whole blocks of channels.
+        let group_blocks = p.group_out().div_ceil(BLOCK);
+        let outputs = [part, part + 1].map(|part| {
+            let inside = group_blocks * part / c.parts * BLOCK;
+            group * p.group_out() + inside.min(p.group_out())
+        });
+        let outputs = (outputs[0], outputs[1]);
         let blocks = (outputs.1 - outputs.0).div_ceil(BLOCK);
         let pixels = p.output_pixels();
         let at_a_time = PIXELS_AT_LEAST
