@@ -19,6 +19,9 @@ const ALIGNMENT: usize = 64;
 const HELD_AT_MOST: usize = 128 << 20;
 /// Floats (16 MiB) and buffers that a thread keeps for itself at most.
 const OWN_AT_MOST: usize = 4 << 20;
+/// Floats of a buffer that a core's cache may still hold when it is asked for again: 2 MiB. Larger
+/// ones would only push those out.
+const OWN_BUFFER_AT_MOST: usize = 512 << 10;
 const OWN_BUFFERS: usize = 24;
 
 struct FreeList {
@@ -113,8 +116,14 @@ impl Scratch {
     /// A buffer of `len` floats with arbitrary contents.
     pub(crate) fn take(len: usize) -> Self {
         let capacity = capacity_for(len);
-        let own = OWN.try_with(|own| own.borrow_mut().take(capacity));
-        let recycled = own.ok().flatten().or_else(|| take_common(capacity));
+        let own = if capacity > OWN_BUFFER_AT_MOST {
+            None
+        } else {
+            OWN.try_with(|own| own.borrow_mut().take(capacity))
+                .ok()
+                .flatten()
+        };
+        let recycled = own.or_else(|| take_common(capacity));
         let block = recycled.unwrap_or_else(|| allocate(capacity));
         Self {
             block,
@@ -134,9 +143,10 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         let (block, capacity) = (self.block, self.capacity);
-        if OWN
-            .try_with(|own| own.borrow_mut().keep(block, capacity))
-            .is_err()
+        if capacity > OWN_BUFFER_AT_MOST
+            || OWN
+                .try_with(|own| own.borrow_mut().keep(block, capacity))
+                .is_err()
         {
             give_to_common(block, capacity);
         }
@@ -223,8 +233,8 @@ mod tests {
     #[test]
     fn a_thread_that_ends_gives_its_buffers_to_the_others() {
         let address = |len| Scratch::take(len).as_ptr() as usize;
-        let there = std::thread::spawn(move || address(555_555)).join();
-        assert_eq!(there.expect("the thread"), address(555_550));
+        let there = std::thread::spawn(move || address(444_444)).join();
+        assert_eq!(there.expect("the thread"), address(444_440));
     }
 
     #[test]
