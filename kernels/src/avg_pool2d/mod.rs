@@ -1,9 +1,15 @@
 //! The mean of every window: fixed windows, windows fitted to an output size, and one window an image.
 
 mod cpu;
+#[cfg(any(feature = "cuda", test))]
+mod cuda;
 
+#[cfg(feature = "cuda")]
+use crate::cuda::View;
 use crate::operand::{slice, unsupported, value_error};
 use crate::pool2d::{Pool2dGeometry, Window, image_dims};
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
 use std::sync::Arc;
@@ -31,16 +37,14 @@ pub fn avg_pool2d(
     count_include_pad: bool,
 ) -> Result<Tensor> {
     const OP: &str = "avg_pool2d";
-    let (.., height, width) = image_dims(OP, x)?;
-    let parts = |axis: crate::pool2d::Axis| {
-        axis.windows
-            .into_iter()
-            .map(|window| Part::new(window, count_include_pad))
-            .collect()
-    };
-    let rows = parts(geometry.axis(OP, height, 0)?);
-    let columns = parts(geometry.axis(OP, width, 1)?);
-    apply(OP, x, rows, columns)
+    apply(
+        OP,
+        x,
+        Windows::Given {
+            geometry: *geometry,
+            count_include_pad,
+        },
+    )
 }
 
 /// The mean of `rows × columns` windows that cover x: `[batch, channels, height, width]` → `[batch, channels, rows, columns]`.
@@ -70,17 +74,7 @@ pub fn adaptive_avg_pool2d(x: &Tensor, (rows, columns): (usize, usize)) -> Resul
             return Err(value_error(OP, argument, size, "at least 1"));
         }
     }
-    let parts = |length: usize, count: usize| {
-        let part = |index: usize| {
-            let inside = index * length / count..((index + 1) * length).div_ceil(count);
-            Part {
-                divisor: inside.len() as f64,
-                inside,
-            }
-        };
-        (0..count).map(part).collect()
-    };
-    apply(OP, x, parts(height, rows), parts(width, columns))
+    apply(OP, x, Windows::Fitted { rows, columns })
 }
 
 /// The mean of every channel of every image: `[batch, channels, height, width]` → `[batch, channels]`.
@@ -112,6 +106,45 @@ pub fn global_avg_pool2d(x: &Tensor) -> Result<Tensor> {
     })
 }
 
+/// Which windows are averaged.
+#[derive(Clone, Copy, Debug)]
+enum Windows {
+    Given {
+        geometry: Pool2dGeometry,
+        count_include_pad: bool,
+    },
+    /// As many as there are outputs, over the whole image.
+    Fitted { rows: usize, columns: usize },
+}
+
+impl Windows {
+    /// The windows along an axis (0 rows, 1 columns) of `length` elements.
+    fn parts(&self, op: &'static str, length: usize, axis: usize) -> Result<Vec<Part>> {
+        match *self {
+            Self::Given {
+                geometry,
+                count_include_pad,
+            } => {
+                let windows = geometry.axis(op, length, axis)?.windows.into_iter();
+                Ok(windows
+                    .map(|window| Part::new(window, count_include_pad))
+                    .collect())
+            }
+            Self::Fitted { rows, columns } => {
+                let count = if axis == 0 { rows } else { columns };
+                let part = |index: usize| {
+                    let inside = index * length / count..((index + 1) * length).div_ceil(count);
+                    Part {
+                        divisor: inside.len() as f64,
+                        inside,
+                    }
+                };
+                Ok((0..count).map(part).collect())
+            }
+        }
+    }
+}
+
 /// A window along one axis, and what sums along it are divided by.
 struct Part {
     inside: std::ops::Range<usize>,
@@ -139,17 +172,33 @@ struct Planes {
     width: usize,
     rows: Vec<Part>,
     columns: Vec<Part>,
+    /// What `rows` and `columns` were made from.
+    #[cfg(any(feature = "cuda", test))]
+    windows: Windows,
 }
 
-fn apply(op: &'static str, x: &Tensor, rows: Vec<Part>, columns: Vec<Part>) -> Result<Tensor> {
+impl Planes {
+    fn new(
+        op: &'static str,
+        count: usize,
+        (height, width): (usize, usize),
+        windows: Windows,
+    ) -> Result<Self> {
+        Ok(Self {
+            count,
+            height,
+            width,
+            rows: windows.parts(op, height, 0)?,
+            columns: windows.parts(op, width, 1)?,
+            #[cfg(any(feature = "cuda", test))]
+            windows,
+        })
+    }
+}
+
+fn apply(op: &'static str, x: &Tensor, windows: Windows) -> Result<Tensor> {
     let (batch, channels, height, width) = image_dims(op, x)?;
-    let planes = Planes {
-        count: batch * channels,
-        height,
-        width,
-        rows,
-        columns,
-    };
+    let planes = Planes::new(op, batch * channels, (height, width), windows)?;
     x.contiguous()?.apply_op1(WindowMean {
         op,
         output: (batch, channels, planes.rows.len(), planes.columns.len()).into(),
@@ -181,6 +230,13 @@ impl CustomOp1 for WindowMean {
             other => return Err(unsupported(self.op, "x", other)),
         };
         Ok((output, self.output.clone()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, storage: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        let x = View::of(self.op, "x", storage, layout)?;
+        let y = cuda::window_means(storage.device(), self.op, x, &self.planes)?;
+        Ok((y, self.output.clone()))
     }
 
     fn bwd(&self, x: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
@@ -217,6 +273,13 @@ impl CustomOp1 for WindowMeanGradient {
         };
         Ok((dx, self.input.clone()))
     }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, storage: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        let gradient = View::of(self.name(), "gradient", storage, layout)?;
+        let dx = cuda::window_means_backward(storage.device(), gradient, &self.planes)?;
+        Ok((dx, self.input.clone()))
+    }
 }
 
 struct GlobalMean {
@@ -243,6 +306,13 @@ impl CustomOp1 for GlobalMean {
             other => return Err(unsupported(self.name(), "x", other)),
         };
         Ok((output, Shape::from((self.batch, self.channels))))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, storage: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        let x = View::of(self.name(), "x", storage, layout)?;
+        let y = cuda::global_means(storage.device(), x, self.plane)?;
+        Ok((y, Shape::from((self.batch, self.channels))))
     }
 
     fn bwd(&self, x: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
@@ -277,6 +347,13 @@ impl CustomOp1 for GlobalMeanGradient {
             )),
             other => return Err(unsupported(self.name(), "gradient", other)),
         };
+        Ok((dx, self.input.clone()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, storage: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        let gradient = View::of(self.name(), "gradient", storage, layout)?;
+        let dx = cuda::global_means_backward(storage.device(), gradient, self.plane)?;
         Ok((dx, self.input.clone()))
     }
 }

@@ -1,10 +1,16 @@
 //! The largest element of every window.
 
 mod cpu;
+#[cfg(any(feature = "cuda", test))]
+mod cuda;
 
+#[cfg(feature = "cuda")]
+use crate::cuda::View;
 use crate::element::Element;
 use crate::operand::{slice, unsupported};
 use crate::pool2d::{Axis, Pool2dGeometry, image_dims};
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Device, Layout, Result, Shape, Tensor};
 use std::ops::Range;
@@ -41,16 +47,7 @@ pub fn max_pool2d(x: &Tensor, geometry: &Pool2dGeometry) -> Result<Tensor> {
             "fewer than 2³² elements in a channel",
         ));
     }
-    let planes = Planes {
-        count: batch * channels,
-        height,
-        width,
-        offsets: (0..columns.window)
-            .map(|offset| columns.outputs_at(offset, width))
-            .collect(),
-        rows,
-        columns,
-    };
+    let planes = Planes::new(batch * channels, (height, width), rows, columns);
     let output = Shape::from((batch, channels, planes.rows.len(), planes.columns.len()));
     let op = MaxPool2d {
         planes: Arc::new(planes),
@@ -69,6 +66,21 @@ struct Planes {
     columns: Axis,
     /// For each column of the window: the outputs that have an element there, and the first one's.
     offsets: Vec<(Range<usize>, usize)>,
+}
+
+impl Planes {
+    fn new(count: usize, (height, width): (usize, usize), rows: Axis, columns: Axis) -> Self {
+        Self {
+            count,
+            height,
+            width,
+            offsets: (0..columns.window)
+                .map(|offset| columns.outputs_at(offset, width))
+                .collect(),
+            rows,
+            columns,
+        }
+    }
 }
 
 struct MaxPool2d {
@@ -102,6 +114,17 @@ impl CustomOp1 for MaxPool2d {
             other => return Err(unsupported(OP, "x", other)),
         };
         Ok((output, self.output.clone()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, storage: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        let x = View::of(OP, "x", storage, layout)?;
+        let wanted = self.positions.is_some();
+        let (y, positions) = cuda::forward(storage.device(), x, &self.planes, wanted)?;
+        if let (Some(kept), Some(positions)) = (&self.positions, positions) {
+            kept.get_or_init(|| crate::cuda::tensor(positions, &self.output));
+        }
+        Ok((y, self.output.clone()))
     }
 
     fn bwd(&self, x: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
@@ -147,6 +170,20 @@ impl CustomOp2 for MaxPool2dGradient {
             }
             other => return Err(unsupported(OP, "gradient", other)),
         };
+        Ok((dx, self.input.clone()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        s1: &CudaStorage,
+        l1: &Layout,
+        s2: &CudaStorage,
+        l2: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let gradient = View::of(OP, "gradient", s1, l1)?;
+        let positions = View::of(OP, "positions", s2, l2)?;
+        let dx = cuda::backward(s1.device(), gradient, positions, &self.planes)?;
         Ok((dx, self.input.clone()))
     }
 }
