@@ -1,6 +1,10 @@
 //! Batch normalisation with its affine step, residual addition and activation in one operator.
 
 pub(crate) mod cpu;
+#[cfg(any(feature = "cuda", test))]
+mod cuda;
+#[cfg(feature = "cuda")]
+mod device;
 pub(crate) mod grid;
 mod sums;
 
@@ -10,6 +14,8 @@ use crate::operand::{
     require_dtype, require_float, require_shape, shape_error, slice, unsupported, value_error,
     with_slice,
 };
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Tensor};
 use cpu::{Backward, Channels};
@@ -75,6 +81,19 @@ pub fn batch_norm_train(
         return Err(shape_error(OP, "x", x, "more than one value per channel"));
     }
     let x = x.contiguous()?;
+    #[cfg(feature = "cuda")]
+    if x.device().is_cuda() {
+        let measured = device::measure(OP, &x, &grid, eps)?;
+        let statistics = measured.of_batch(x.dtype(), grid.count())?;
+        let op = BatchNorm {
+            op: OP,
+            grid,
+            statistics: Statistics::Device(measured),
+            of_batch: true,
+            activation,
+        };
+        return Ok((op.apply(&x, weight, bias, residual)?, statistics));
+    }
     let (mean, variance) = match x.dtype() {
         DType::F32 => with_slice::<f32, _>(OP, "x", &x, |x| Ok(cpu::moments(x, &grid)))?,
         _ => with_slice::<f64, _>(OP, "x", &x, |x| Ok(cpu::moments(x, &grid)))?,
@@ -89,8 +108,7 @@ pub fn batch_norm_train(
     let op = BatchNorm {
         op: OP,
         grid,
-        mean,
-        inverse_deviation: inverse_deviation(variance, eps),
+        statistics: Statistics::host(mean, variance, eps),
         of_batch: true,
         activation,
     };
@@ -133,13 +151,24 @@ pub fn batch_norm_eval(
         ("running_var", running_var),
     ];
     let grid = check(OP, x, named, residual, eps)?;
+    #[cfg(feature = "cuda")]
+    if x.device().is_cuda() {
+        let given = device::DeviceStatistics::given(running_mean, running_var, eps)?;
+        let op = BatchNorm {
+            op: OP,
+            grid,
+            statistics: Statistics::Device(given),
+            of_batch: false,
+            activation,
+        };
+        return op.apply(&x.contiguous()?, weight, bias, residual);
+    }
     let values = |tensor: &Tensor| tensor.detach().to_dtype(DType::F64)?.to_vec1::<f64>();
     let (mean, variance) = (values(running_mean)?, values(running_var)?);
     let op = BatchNorm {
         op: OP,
         grid,
-        mean,
-        inverse_deviation: inverse_deviation(variance, eps),
+        statistics: Statistics::host(mean, variance, eps),
         of_batch: false,
         activation,
     };
@@ -194,10 +223,28 @@ fn check<const N: usize>(
 struct BatchNorm {
     op: &'static str,
     grid: Grid,
-    mean: Vec<f64>,
-    inverse_deviation: Vec<f64>,
+    statistics: Statistics,
     of_batch: bool,
     activation: Activation,
+}
+
+/// Mean and 1 / deviation of every channel, where the tensors are.
+enum Statistics {
+    Host {
+        mean: Vec<f64>,
+        inverse_deviation: Vec<f64>,
+    },
+    #[cfg(feature = "cuda")]
+    Device(device::DeviceStatistics),
+}
+
+impl Statistics {
+    fn host(mean: Vec<f64>, variance: Vec<f64>, eps: f64) -> Self {
+        Self::Host {
+            mean,
+            inverse_deviation: inverse_deviation(variance, eps),
+        }
+    }
 }
 
 impl BatchNorm {
@@ -215,13 +262,22 @@ impl BatchNorm {
         }
     }
 
-    fn channels<'a, T: Element>(&'a self, packed: &'a [T]) -> Channels<'a, T> {
+    fn channels<'a, T: Element>(&'a self, packed: &'a [T]) -> Result<Channels<'a, T>> {
         let (weight, bias) = packed.split_at(self.grid.channels);
-        Channels {
-            mean: &self.mean,
-            inverse_deviation: &self.inverse_deviation,
-            weight,
-            bias,
+        match &self.statistics {
+            Statistics::Host {
+                mean,
+                inverse_deviation,
+            } => Ok(Channels {
+                mean,
+                inverse_deviation,
+                weight,
+                bias,
+            }),
+            #[cfg(feature = "cuda")]
+            Statistics::Device(_) => {
+                candle_core::bail!("{}: the statistics are on another device", self.op)
+            }
         }
     }
 
@@ -232,7 +288,7 @@ impl BatchNorm {
         residual: Option<(&CpuStorage, &Layout)>,
     ) -> Result<CpuStorage> {
         let x = slice::<T>(self.op, x, x_layout)?;
-        let channels = self.channels(slice(self.op, packed, packed_layout)?);
+        let channels = self.channels(slice(self.op, packed, packed_layout)?)?;
         let residual = residual
             .map(|(storage, layout)| slice(self.op, storage, layout))
             .transpose()?;
@@ -253,6 +309,10 @@ impl BatchNorm {
         output: &Tensor,
         gradient: &Tensor,
     ) -> Result<Gradients> {
+        #[cfg(feature = "cuda")]
+        if x.device().is_cuda() {
+            return self.backward_on_device(x, packed, residual, output, gradient);
+        }
         match x.dtype() {
             DType::F32 => self.backward_as::<f32>(x, packed, residual, output, gradient),
             _ => self.backward_as::<f64>(x, packed, residual, output, gradient),
@@ -278,7 +338,7 @@ impl BatchNorm {
                                 x: x_values,
                                 gradient,
                                 output: masked.then_some(output),
-                                channels: self.channels(packed_values),
+                                channels: self.channels(packed_values)?,
                                 grid: &self.grid,
                                 of_batch: self.of_batch,
                             };
@@ -335,6 +395,17 @@ impl CustomOp2 for BatchNorm {
         Ok((output, x_layout.shape().clone()))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        x_layout: &Layout,
+        packed: &CudaStorage,
+        packed_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        self.forward_on_device((x, x_layout), (packed, packed_layout), None)
+    }
+
     fn bwd(
         &self,
         x: &Tensor,
@@ -368,6 +439,20 @@ impl CustomOp3 for BatchNorm {
             other => return Err(unsupported(self.op, "x", other)),
         };
         Ok((output, x_layout.shape().clone()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        x_layout: &Layout,
+        packed: &CudaStorage,
+        packed_layout: &Layout,
+        residual: &CudaStorage,
+        residual_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let residual = Some((residual, residual_layout));
+        self.forward_on_device((x, x_layout), (packed, packed_layout), residual)
     }
 
     fn bwd(

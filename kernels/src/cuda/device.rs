@@ -9,6 +9,7 @@ use candle_core::cuda_backend::cudarc::driver::{
 use candle_core::cuda_backend::{CudaDType, CudaStorageSlice, WrapErr};
 use candle_core::op::BackpropOp;
 use candle_core::{CudaDevice, CudaStorage, DType, Layout, Result, Shape, Storage, Tensor};
+use std::ops::Deref;
 
 /// Each source's name and PTX.
 static PTX: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/ptx.rs"));
@@ -172,4 +173,52 @@ impl<'a> View<'a, CudaStorage> {
 /// A tensor of what a kernel wrote.
 pub(crate) fn tensor(storage: CudaStorage, shape: impl Into<Shape>) -> Tensor {
     Tensor::from_storage(Storage::Cuda(storage), shape, BackpropOp::none(), false)
+}
+
+/// A tensor whose elements a backward pass reads.
+pub(crate) struct Held<'a, G> {
+    op: &'static str,
+    argument: &'static str,
+    storage: G,
+    layout: &'a Layout,
+}
+
+/// Keeps the storage of a contiguous `tensor` while kernels that read it are started.
+pub(crate) fn hold<'a>(
+    op: &'static str,
+    argument: &'static str,
+    tensor: &'a Tensor,
+) -> Held<'a, impl Deref<Target = Storage> + use<'a>> {
+    let (storage, layout) = tensor.storage_and_layout();
+    Held {
+        op,
+        argument,
+        storage,
+        layout,
+    }
+}
+
+impl<G: Deref<Target = Storage>> Held<'_, G> {
+    /// Its elements, if they are on a CUDA device.
+    pub(crate) fn view(&self) -> Result<View<'_, CudaStorage>> {
+        let storage = self.storage()?;
+        View::of(self.op, self.argument, storage, self.layout)
+    }
+
+    /// The device they are on.
+    pub(crate) fn device(&self) -> Result<&CudaDevice> {
+        Ok(self.storage()?.device())
+    }
+
+    fn storage(&self) -> Result<&CudaStorage> {
+        match &*self.storage {
+            Storage::Cuda(storage) => Ok(storage),
+            other => Err(KernelError::Device {
+                op: self.op,
+                argument: self.argument,
+                found: other.device().location(),
+            }
+            .into()),
+        }
+    }
 }

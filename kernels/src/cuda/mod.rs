@@ -35,7 +35,7 @@ mod device;
 pub(crate) mod emulation;
 
 #[cfg(feature = "cuda")]
-pub(crate) use device::tensor;
+pub(crate) use device::{hold, tensor};
 
 use candle_core::{DType, Result};
 

@@ -94,10 +94,44 @@ __device__ inline void store_pack(T* address, const Pack<T>& pack) {
     *reinterpret_cast<uint4*>(address) = raw;
 }
 
+// A pack, or one element in its place.
+template <typename T, int LANES>
+struct Piece {
+    T lane[LANES];
+};
+
+template <typename T, int LANES>
+__device__ inline Piece<T, LANES> load_piece(const T* address) {
+    Piece<T, LANES> piece;
+    if constexpr (LANES == 1) {
+        piece.lane[0] = *address;
+    } else {
+        Pack<T> pack = load_pack(address);
+        memcpy(&piece, &pack, sizeof(pack));
+    }
+    return piece;
+}
+
+template <typename T, int LANES>
+__device__ inline void store_piece(T* address, const Piece<T, LANES>& piece) {
+    if constexpr (LANES == 1) {
+        *address = piece.lane[0];
+    } else {
+        Pack<T> pack;
+        memcpy(&pack, &piece, sizeof(pack));
+        store_pack(address, pack);
+    }
+}
+
 // This thread among all of the grid's x dimension, and how many there are:
 // for (int64 i = grid_thread(); i < length; i += grid_threads())
 __device__ inline int64 grid_thread() { return int64(blockIdx.x) * THREADS + threadIdx.x; }
 __device__ inline int64 grid_threads() { return int64(gridDim.x) * THREADS; }
+
+// The same in 32 bits, for fewer than 2^31 items (the host refuses more): where items are
+// divided into coordinates, since a division in 64 bits is a call that spills registers.
+__device__ inline uint32 short_thread() { return blockIdx.x * THREADS + threadIdx.x; }
+__device__ inline uint32 short_threads() { return gridDim.x * THREADS; }
 
 template <typename W>
 __device__ inline W infinity() {

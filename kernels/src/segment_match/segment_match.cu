@@ -7,35 +7,6 @@
 // in an order that the shape alone fixes.
 #include "taper.cuh"
 
-// A pack, or one element in its place.
-template <typename T, int LANES>
-struct Piece {
-    T lane[LANES];
-};
-
-template <typename T, int LANES>
-__device__ inline Piece<T, LANES> load_piece(const T* address) {
-    Piece<T, LANES> piece;
-    if constexpr (LANES == 1) {
-        piece.lane[0] = *address;
-    } else {
-        Pack<T> pack = load_pack(address);
-        memcpy(&piece, &pack, sizeof(pack));
-    }
-    return piece;
-}
-
-template <typename T, int LANES>
-__device__ inline void store_piece(T* address, const Piece<T, LANES>& piece) {
-    if constexpr (LANES == 1) {
-        *address = piece.lane[0];
-    } else {
-        Pack<T> pack;
-        memcpy(&pack, &piece, sizeof(pack));
-        store_pack(address, pack);
-    }
-}
-
 // de and dt may be null. partial: one double a block.
 template <typename T, int LANES>
 __device__ void match(const T* expanded, const T* teacher, T* de, T* dt, double* partial, int64 batch, int slices,
