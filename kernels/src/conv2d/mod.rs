@@ -8,6 +8,8 @@
 mod blocked;
 mod convolve;
 mod cpu;
+#[cfg(any(feature = "cuda", test))]
+pub(crate) mod cuda;
 mod depthwise;
 mod direct;
 mod geometry;
