@@ -21,6 +21,10 @@ pub(crate) fn scaled(
     let Some(kept) = slot.and_then(OnceLock::get) else {
         return Ok(None);
     };
+    if kept.device().is_cuda() {
+        // Reading the factor would make the host wait for the device.
+        return kept.broadcast_mul(upstream).map(Some);
+    }
     let factor = upstream.to_dtype(DType::F64)?.to_scalar::<f64>()?;
     match kept.dtype() {
         _ if factor == 1.0 => Ok(kept.clone()),

@@ -119,6 +119,17 @@ impl InplaceOp2 for Separate {
     fn cpu_fwd(&self, _: &mut CpuStorage, _: &Layout, _: &CpuStorage, _: &Layout) -> Result<()> {
         Ok(())
     }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        _: &mut candle_core::CudaStorage,
+        _: &Layout,
+        _: &candle_core::CudaStorage,
+        _: &Layout,
+    ) -> Result<()> {
+        Ok(())
+    }
 }
 
 fn not_contiguous(op: &'static str, argument: &'static str, layout: &Layout) -> candle_core::Error {

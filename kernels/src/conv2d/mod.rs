@@ -11,6 +11,8 @@ mod cpu;
 #[cfg(any(feature = "cuda", test))]
 pub(crate) mod cuda;
 mod depthwise;
+#[cfg(feature = "cuda")]
+mod device;
 mod direct;
 mod geometry;
 mod layout;
@@ -27,6 +29,8 @@ pub use select::{exact, set_exact};
 
 use crate::element::Element;
 use crate::operand::{slice, unsupported};
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::{
     CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Tensor,
@@ -209,6 +213,18 @@ impl CustomOp2 for Forward {
         Ok((storage, self.0.output_shape().into()))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        s1: &CudaStorage,
+        l1: &Layout,
+        s2: &CudaStorage,
+        l2: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let storage = device::forward(&self.0, (s1, l1), (s2, l2), None)?;
+        Ok((storage, self.0.output_shape().into()))
+    }
+
     fn bwd(
         &self,
         input: &Tensor,
@@ -236,6 +252,20 @@ impl CustomOp3 for Forward {
     ) -> Result<(CpuStorage, Shape)> {
         let operands = [(s1, l1), (s2, l2)];
         let storage = run(Pass::Forward, &self.0, operands, Some((s3, l3)))?;
+        Ok((storage, self.0.output_shape().into()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        s1: &CudaStorage,
+        l1: &Layout,
+        s2: &CudaStorage,
+        l2: &Layout,
+        s3: &CudaStorage,
+        l3: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let storage = device::forward(&self.0, (s1, l1), (s2, l2), Some((s3, l3)))?;
         Ok((storage, self.0.output_shape().into()))
     }
 
@@ -278,6 +308,18 @@ impl CustomOp2 for InputGradient {
         Ok((storage, self.0.input_shape().into()))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        s1: &CudaStorage,
+        l1: &Layout,
+        s2: &CudaStorage,
+        l2: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let storage = device::input_gradient(&self.0, (s1, l1), (s2, l2))?;
+        Ok((storage, self.0.input_shape().into()))
+    }
+
     fn bwd(
         &self,
         gradient: &Tensor,
@@ -308,6 +350,18 @@ impl CustomOp2 for WeightGradient {
         l2: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let storage = run(Pass::WeightGradient, &self.0, [(s1, l1), (s2, l2)], None)?;
+        Ok((storage, self.0.weight_shape().into()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        s1: &CudaStorage,
+        l1: &Layout,
+        s2: &CudaStorage,
+        l2: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let storage = device::weight_gradient(&self.0, (s1, l1), (s2, l2))?;
         Ok((storage, self.0.weight_shape().into()))
     }
 
@@ -351,6 +405,12 @@ impl CustomOp1 for ChannelSum {
             other => return Err(unsupported(OP, "gradient", other)),
         };
         Ok((storage, channels.into()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, storage: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        let (_, channels, _, _) = layout.shape().dims4()?;
+        Ok((device::channel_sums(storage, layout)?, channels.into()))
     }
 
     fn bwd(&self, values: &Tensor, _: &Tensor, upper: &Tensor) -> Result<Option<Tensor>> {

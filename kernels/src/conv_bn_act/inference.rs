@@ -2,11 +2,17 @@
 
 use super::{Operand, check_residual};
 use crate::activation::Activation;
+#[cfg(feature = "cuda")]
+use crate::conv2d::cuda as gpu;
 use crate::conv2d::{Conv2dGeometry, Convolve, Problem};
+#[cfg(feature = "cuda")]
+use crate::cuda::View;
 use crate::element::{Element, positive};
 use crate::operand::{require_shape, slice, unsupported};
 use crate::threads::for_each_chunk;
 use crate::vector::{self, Pass};
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Tensor};
 
@@ -164,6 +170,17 @@ impl CustomOp2 for ConvBiasAct {
     ) -> Result<(CpuStorage, Shape)> {
         self.forward((s1, l1), (s2, l2), None)
     }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        s1: &CudaStorage,
+        l1: &Layout,
+        s2: &CudaStorage,
+        l2: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        self.forward_on_device((s1, l1), (s2, l2), None)
+    }
 }
 
 impl CustomOp3 for ConvBiasAct {
@@ -181,5 +198,43 @@ impl CustomOp3 for ConvBiasAct {
         l3: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         self.forward((s1, l1), (s2, l2), Some((s3, l3)))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        s1: &CudaStorage,
+        l1: &Layout,
+        s2: &CudaStorage,
+        l2: &Layout,
+        s3: &CudaStorage,
+        l3: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        self.forward_on_device((s1, l1), (s2, l2), Some((s3, l3)))
+    }
+}
+
+#[cfg(feature = "cuda")]
+impl ConvBiasAct {
+    /// Bias, residual and activation are part of the convolution's kernel.
+    fn forward_on_device(
+        &self,
+        x: (&CudaStorage, &Layout),
+        packed: (&CudaStorage, &Layout),
+        residual: Option<(&CudaStorage, &Layout)>,
+    ) -> Result<(CudaStorage, Shape)> {
+        let view = |argument, (storage, layout)| View::of(OP, argument, storage, layout);
+        let packed = view("weight", packed)?;
+        let weights = packed.length - self.problem.out_channels;
+        let finish = gpu::Finish {
+            bias: Some(packed.narrow(weights, self.problem.out_channels)),
+            residual: residual
+                .map(|operand| view("residual", operand))
+                .transpose()?,
+            activation: self.activation,
+        };
+        let (input, weight) = (view("input", x)?, packed.narrow(0, weights));
+        let y = gpu::forward(&x.0.device, &self.problem, input, weight, &finish)?;
+        Ok((y, self.problem.output_shape().into()))
     }
 }

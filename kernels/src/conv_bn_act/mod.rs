@@ -75,6 +75,11 @@ pub fn conv_bn_act(
             "more than one output value per channel",
         ));
     }
+    if input.device().is_cuda() {
+        // There the convolution's output goes through memory once in either case.
+        let z = crate::conv2d(input, weight, None, geometry)?;
+        return crate::batch_norm_train(&z, gamma, beta, residual, eps, activation);
+    }
     // Candle's operators have at most three operands: the parameters go in as one, and Candle's own
     // derivative of the concatenation hands each its part of the gradient.
     let packed = Tensor::cat(&[&weight.flatten_all()?, gamma, beta], 0)?;

@@ -1,9 +1,15 @@
 //! Cross-entropy of logits against class indices.
 
 mod cpu;
+#[cfg(any(feature = "cuda", test))]
+mod cuda;
 
+#[cfg(feature = "cuda")]
+use crate::cuda::{View, hold, tensor};
 use crate::element::Element;
 use crate::operand::{require_float, require_shape, shape_error, slice, unsupported, value_error};
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
 use std::sync::OnceLock;
@@ -18,7 +24,9 @@ const OP: &str = "cross_entropy";
 ///   (Szegedy et al. 2016, section 7), as `torch.nn.functional.cross_entropy`
 ///
 /// Differentiable in the logits; their gradient is written in the forward pass where
-/// they are tracked. The mean over an empty batch is NaN, as in PyTorch.
+/// they are tracked. The mean over an empty batch is NaN, as in PyTorch. On a GPU, where
+/// looking at the targets would make the host wait, one out of range makes the loss NaN
+/// instead of being an error.
 ///
 /// # Errors
 /// If a shape, type or target does not fit, or ε lies outside 0 … 1.
@@ -54,6 +62,17 @@ pub fn cross_entropy(logits: &Tensor, targets: &Tensor, label_smoothing: f64) ->
             "a number from 0 to 1",
         ));
     }
+    let gradient = logits.track_op().then(OnceLock::new);
+    let targets = targets.contiguous()?;
+    #[cfg(feature = "cuda")]
+    if logits.device().is_cuda() {
+        return logits.contiguous()?.apply_op1(CrossEntropy {
+            targets: Targets::Device(targets),
+            classes,
+            label_smoothing,
+            gradient,
+        });
+    }
     let targets = targets.to_vec1::<u32>()?;
     if let Some(target) = targets.iter().find(|&&target| target as usize >= classes) {
         return Err(value_error(
@@ -63,17 +82,23 @@ pub fn cross_entropy(logits: &Tensor, targets: &Tensor, label_smoothing: f64) ->
             format!("classes below {classes}"),
         ));
     }
-    let gradient = logits.track_op().then(OnceLock::new);
     logits.contiguous()?.apply_op1(CrossEntropy {
-        targets,
+        targets: Targets::Host(targets),
         classes,
         label_smoothing,
         gradient,
     })
 }
 
+/// The class indices, where the logits are.
+enum Targets {
+    Host(Vec<u32>),
+    #[cfg(feature = "cuda")]
+    Device(Tensor),
+}
+
 struct CrossEntropy {
-    targets: Vec<u32>,
+    targets: Targets,
     classes: usize,
     label_smoothing: f64,
     /// The gradient of the loss, if a backward pass may ask.
@@ -82,9 +107,14 @@ struct CrossEntropy {
 
 impl CrossEntropy {
     fn forward<T: Element>(&self, logits: &[T], shape: &Shape) -> Result<CpuStorage> {
+        let targets = match &self.targets {
+            Targets::Host(targets) => targets,
+            #[cfg(feature = "cuda")]
+            Targets::Device(_) => candle_core::bail!("{OP}: the targets are on another device"),
+        };
         let (loss, gradient) = cpu::forward(
             logits,
-            &self.targets,
+            targets,
             self.classes,
             self.label_smoothing,
             self.gradient.is_some(),
@@ -111,11 +141,27 @@ impl CustomOp1 for CrossEntropy {
         Ok((loss, Shape::from(())))
     }
 
-    fn bwd(&self, _: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
-        let Some(kept) = self.gradient.as_ref().and_then(OnceLock::get) else {
-            return Ok(None);
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, storage: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        let Targets::Device(targets) = &self.targets else {
+            candle_core::bail!("{OP}: the targets are on another device");
         };
-        let factor = gradient.to_dtype(DType::F64)?.to_scalar::<f64>()?;
-        kept.affine(factor, 0.0).map(Some)
+        let targets = hold(OP, "targets", targets);
+        let (loss, gradient) = cuda::forward(
+            &storage.device,
+            View::of(OP, "logits", storage, layout)?,
+            targets.view()?,
+            self.classes,
+            self.label_smoothing,
+            self.gradient.is_some(),
+        )?;
+        if let (Some(kept), Some(gradient)) = (&self.gradient, gradient) {
+            kept.get_or_init(|| tensor(gradient, layout.shape()));
+        }
+        Ok((loss, Shape::from(())))
+    }
+
+    fn bwd(&self, _: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+        crate::kept::scaled(OP, self.gradient.as_ref(), gradient)
     }
 }

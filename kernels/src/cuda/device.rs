@@ -8,7 +8,10 @@ use candle_core::cuda_backend::cudarc::driver::{
 };
 use candle_core::cuda_backend::{CudaDType, CudaStorageSlice, WrapErr};
 use candle_core::op::BackpropOp;
-use candle_core::{CudaDevice, CudaStorage, DType, Layout, Result, Shape, Storage, Tensor};
+use candle_core::{
+    CpuStorage, CudaDevice, CudaStorage, DType, InplaceOp1, Layout, Result, Shape, Storage, Tensor,
+};
+use std::cell::RefCell;
 use std::ops::Deref;
 
 /// Each source's name and PTX.
@@ -220,5 +223,51 @@ impl<G: Deref<Target = Storage>> Held<'_, G> {
             }
             .into()),
         }
+    }
+}
+
+/// Calls `body` with the storage of a contiguous `tensor`, to be changed in place, and where
+/// in it the tensor starts.
+pub(crate) fn with_storage_mut<R>(
+    op: &'static str,
+    argument: &'static str,
+    tensor: &Tensor,
+    body: impl FnOnce((&mut CudaStorage, usize)) -> Result<R>,
+) -> Result<R> {
+    let change = Change {
+        op,
+        argument,
+        state: RefCell::new((Some(body), None)),
+    };
+    tensor.inplace_op1(&change)?;
+    match change.state.into_inner().1 {
+        Some(result) => Ok(result),
+        None => candle_core::bail!("{op}: `{argument}` was not changed"),
+    }
+}
+
+/// Candle's only public way to mutable storage is an in-place operator: this one calls a closure.
+struct Change<F, R> {
+    op: &'static str,
+    argument: &'static str,
+    state: RefCell<(Option<F>, Option<R>)>,
+}
+
+impl<R, F: FnOnce((&mut CudaStorage, usize)) -> Result<R>> InplaceOp1 for Change<F, R> {
+    fn name(&self) -> &'static str {
+        self.op
+    }
+
+    fn cpu_fwd(&self, _: &mut CpuStorage, _: &Layout) -> Result<()> {
+        candle_core::bail!("{}: `{}` is on the CPU", self.op, self.argument)
+    }
+
+    fn cuda_fwd(&self, storage: &mut CudaStorage, layout: &Layout) -> Result<()> {
+        let start = View::of(self.op, self.argument, storage, layout)?.start;
+        let mut state = self.state.borrow_mut();
+        if let Some(body) = state.0.take() {
+            state.1 = Some(body((storage, start))?);
+        }
+        Ok(())
     }
 }

@@ -35,7 +35,7 @@ mod device;
 pub(crate) mod emulation;
 
 #[cfg(feature = "cuda")]
-pub(crate) use device::{hold, tensor};
+pub(crate) use device::{hold, tensor, with_storage_mut};
 
 use candle_core::{DType, Result};
 
@@ -217,4 +217,14 @@ pub(crate) fn suffix(
 /// How many numbers of this type a 16-byte access moves.
 pub(crate) fn lanes(dtype: DType) -> usize {
     16 / dtype.size_in_bytes()
+}
+
+/// The longest row that one warp goes through; longer ones take a block.
+const LONG_ROW: usize = 1024;
+
+/// Blocks for `Row` in `taper.cuh`, and whether a row is long and takes one each.
+pub(crate) fn rows_grid(gpu: &impl Gpu, rows: usize, columns: usize) -> (Grid, bool) {
+    let long = columns > LONG_ROW;
+    let threads = if long { gpu.threads() } else { 32 };
+    (Grid::over(gpu, rows * threads), long)
 }

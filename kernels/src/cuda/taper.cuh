@@ -175,3 +175,40 @@ template <typename W>
 __device__ inline W block_maximum(W value) {
     return block_combine<Maximum>(value);
 }
+
+// Rows that a whole block or, for short ones, a warp goes through together:
+//   Row<WHOLE> row; for (int64 i = row.first(); i < rows; i += row.step())
+//       for (int64 column = row.lane(); column < columns; column += row.width()) …
+//       … row.sum(value) …
+template <bool WHOLE>
+struct Row {
+    static constexpr int EACH_BLOCK = WHOLE ? 1 : THREADS / WARP;
+
+    __device__ int lane() const { return WHOLE ? threadIdx.x : threadIdx.x % WARP; }
+    __device__ int width() const { return WHOLE ? THREADS : WARP; }
+    __device__ int64 first() const {
+        return WHOLE ? int64(blockIdx.x) : int64(blockIdx.x) * EACH_BLOCK + threadIdx.x / WARP;
+    }
+    __device__ int64 step() const { return int64(gridDim.x) * EACH_BLOCK; }
+    template <template <typename> class Combine, typename W>
+    __device__ W combine(W value) const {
+        if constexpr (WHOLE) {
+            return block_combine<Combine>(value);
+        } else {
+            for (int step = WARP / 2; step > 0; step /= 2)
+                value = Combine<W>::of(value, __shfl_xor_sync(ALL_LANES, value, step));
+            return value;
+        }
+    }
+    template <typename W>
+    __device__ W sum(W value) const {
+        return combine<Sum>(value);
+    }
+    template <typename W>
+    __device__ W maximum(W value) const {
+        return combine<Maximum>(value);
+    }
+};
+
+__device__ inline float exponential(float value) { return expf(value); }
+__device__ inline double exponential(double value) { return exp(value); }

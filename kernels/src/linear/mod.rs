@@ -1,13 +1,18 @@
 //! The affine map of the last dimension.
 
 mod cpu;
+#[cfg(any(feature = "cuda", test))]
+mod cuda;
 
-use crate::element::Element;
+#[cfg(feature = "cuda")]
+use crate::cuda::View;
 use crate::operand::{
-    require_dtype, require_float, require_shape, shape_error, slice, unsupported, with_slice,
+    require_dtype, require_float, require_shape, shape_error, slice, unsupported,
 };
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Result, Shape, Tensor};
 
 const OP: &str = "linear";
 
@@ -80,6 +85,22 @@ impl CustomOp2 for AddBias {
         Ok((output, x_layout.shape().clone()))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        x_layout: &Layout,
+        bias: &CudaStorage,
+        bias_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let y = cuda::add_bias(
+            &x.device,
+            View::of(OP, "x", x, x_layout)?,
+            View::of(OP, "bias", bias, bias_layout)?,
+        )?;
+        Ok((y, x_layout.shape().clone()))
+    }
+
     fn bwd(
         &self,
         x: &Tensor,
@@ -87,17 +108,37 @@ impl CustomOp2 for AddBias {
         _: &Tensor,
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        fn sums<T: Element>(bias: &Tensor, gradient: &Tensor) -> Result<Tensor> {
-            let sums = with_slice::<T, _>(OP, "gradient", gradient, |gradient| {
-                Ok(cpu::column_sums(gradient, bias.elem_count()))
-            })?;
-            Tensor::from_vec(sums, bias.shape(), bias.device())
-        }
-        let of_bias = match bias.dtype() {
-            _ if !bias.track_op() => None,
-            DType::F32 => Some(sums::<f32>(bias, gradient)?),
-            _ => Some(sums::<f64>(bias, gradient)?),
+        let of_bias = match bias.track_op() {
+            true => Some(gradient.contiguous()?.apply_op1_no_bwd(&ColumnSums)?),
+            false => None,
         };
         Ok((x.track_op().then(|| gradient.clone()), of_bias))
+    }
+}
+
+/// The bias gradient: `[batch, out]` summed to `[out]`.
+struct ColumnSums;
+
+impl CustomOp1 for ColumnSums {
+    fn name(&self) -> &'static str {
+        "linear-bias-gradient"
+    }
+
+    fn cpu_fwd(&self, gradient: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (_, columns) = layout.shape().dims2()?;
+        let sums = match gradient.dtype() {
+            DType::F32 => CpuStorage::F32(cpu::column_sums(slice(OP, gradient, layout)?, columns)),
+            DType::F64 => CpuStorage::F64(cpu::column_sums(slice(OP, gradient, layout)?, columns)),
+            other => return Err(unsupported(OP, "gradient", other)),
+        };
+        Ok((sums, columns.into()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, gradient: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        let (_, columns) = layout.shape().dims2()?;
+        let values = View::of(OP, "gradient", gradient, layout)?;
+        let sums = cuda::column_sums(&gradient.device, values, columns)?;
+        Ok((sums, columns.into()))
     }
 }

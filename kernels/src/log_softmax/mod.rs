@@ -1,11 +1,16 @@
 //! Logarithms of class probabilities.
 
 pub(crate) mod cpu;
+#[cfg(any(feature = "cuda", test))]
+mod cuda;
 
-use crate::element::Element;
-use crate::operand::{require_float, shape_error, slice, unsupported, with_slice};
+#[cfg(feature = "cuda")]
+use crate::cuda::View;
+use crate::operand::{require_float, shape_error, slice, unsupported};
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Result, Shape, Tensor};
 
 const OP: &str = "log_softmax";
 
@@ -34,25 +39,13 @@ pub fn log_softmax(x: &Tensor) -> Result<Tensor> {
 
 struct LogSoftmax;
 
-impl LogSoftmax {
-    fn backward<T: Element>(output: &Tensor, gradient: &Tensor) -> Result<Tensor> {
-        let classes = output.dims().last().copied().unwrap_or(1);
-        let dx = with_slice::<T, _>(OP, "output", output, |output| {
-            with_slice(OP, "gradient", gradient, |gradient| {
-                Ok(cpu::backward(output, gradient, classes))
-            })
-        })?;
-        Tensor::from_vec(dx, output.shape(), output.device())
-    }
-}
-
 impl CustomOp1 for LogSoftmax {
     fn name(&self) -> &'static str {
         OP
     }
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let classes = layout.dims().last().copied().unwrap_or(1);
+        let classes = classes(layout);
         let output = match storage.dtype() {
             DType::F32 => CpuStorage::F32(cpu::forward(slice(OP, storage, layout)?, classes)),
             DType::F64 => CpuStorage::F64(cpu::forward(slice(OP, storage, layout)?, classes)),
@@ -61,11 +54,68 @@ impl CustomOp1 for LogSoftmax {
         Ok((output, layout.shape().clone()))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, storage: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        let x = View::of(OP, "x", storage, layout)?;
+        let y = cuda::forward(&storage.device, x, classes(layout))?;
+        Ok((y, layout.shape().clone()))
+    }
+
     fn bwd(&self, _: &Tensor, output: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
-        match output.dtype() {
-            DType::F32 => Self::backward::<f32>(output, gradient),
-            _ => Self::backward::<f64>(output, gradient),
-        }
-        .map(Some)
+        output
+            .apply_op2_no_bwd(&gradient.contiguous()?, &LogSoftmaxGradient)
+            .map(Some)
+    }
+}
+
+/// Elements of a row.
+fn classes(layout: &Layout) -> usize {
+    layout.dims().last().copied().unwrap_or(1)
+}
+
+/// dx from (output, its gradient).
+struct LogSoftmaxGradient;
+
+impl CustomOp2 for LogSoftmaxGradient {
+    fn name(&self) -> &'static str {
+        "log_softmax-gradient"
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let classes = classes(l1);
+        let dx = match s1.dtype() {
+            DType::F32 => {
+                let (output, gradient) = (slice(OP, s1, l1)?, slice(OP, s2, l2)?);
+                CpuStorage::F32(cpu::backward(output, gradient, classes))
+            }
+            DType::F64 => {
+                let (output, gradient) = (slice(OP, s1, l1)?, slice(OP, s2, l2)?);
+                CpuStorage::F64(cpu::backward(output, gradient, classes))
+            }
+            other => return Err(unsupported(OP, "output", other)),
+        };
+        Ok((dx, l1.shape().clone()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        s1: &CudaStorage,
+        l1: &Layout,
+        s2: &CudaStorage,
+        l2: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let (output, gradient) = (
+            View::of(OP, "output", s1, l1)?,
+            View::of(OP, "gradient", s2, l2)?,
+        );
+        let dx = cuda::backward(&s1.device, output, gradient, classes(l1))?;
+        Ok((dx, l1.shape().clone()))
     }
 }

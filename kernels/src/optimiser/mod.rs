@@ -1,6 +1,10 @@
 //! Optimiser steps in place, one pass a parameter, and the norms that clipping needs.
 
 mod cpu;
+#[cfg(any(feature = "cuda", test))]
+mod cuda;
+#[cfg(feature = "cuda")]
+mod device;
 
 use crate::element::Element;
 use crate::operand::{
@@ -104,6 +108,10 @@ pub fn sgd_step(
             })
         })
     }
+    #[cfg(feature = "cuda")]
+    if param.device().is_cuda() {
+        return device::sgd(param, grad, velocity, hyper, first);
+    }
     match param.dtype() {
         DType::F32 => step::<f32>(param, grad, velocity, hyper, first),
         _ => step::<f64>(param, grad, velocity, hyper, first),
@@ -168,6 +176,10 @@ pub fn adamw_step(
             })
         })
     }
+    #[cfg(feature = "cuda")]
+    if param.device().is_cuda() {
+        return device::adamw(param, grad, [exp_avg, exp_avg_sq], hyper, step);
+    }
     match param.dtype() {
         DType::F32 => run::<f32>(param, grad, [exp_avg, exp_avg_sq], hyper, step),
         _ => run::<f64>(param, grad, [exp_avg, exp_avg_sq], hyper, step),
@@ -198,6 +210,10 @@ pub fn ema_step(average: &Tensor, param: &Tensor, decay: f64) -> Result<()> {
             })
         })
     }
+    #[cfg(feature = "cuda")]
+    if average.device().is_cuda() {
+        return device::ema(average, param, decay);
+    }
     match average.dtype() {
         DType::F32 => step::<f32>(average, param, decay),
         _ => step::<f64>(average, param, decay),
@@ -217,6 +233,10 @@ pub fn ema_step(average: &Tensor, param: &Tensor, decay: f64) -> Result<()> {
 /// ```
 pub fn squared_norm(tensor: &Tensor) -> Result<f64> {
     const OP: &str = "squared_norm";
+    #[cfg(feature = "cuda")]
+    if tensor.device().is_cuda() {
+        return device::squared_norm(tensor);
+    }
     match tensor.dtype() {
         DType::F32 => {
             with_slice::<f32, _>(OP, "tensor", tensor, |values| Ok(cpu::squared_norm(values)))
