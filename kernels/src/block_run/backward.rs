@@ -273,29 +273,38 @@ impl<'a> Backward<'a> {
     fn convolution(&mut self, convolution: &Convolution, gradient: Form) {
         let (problem, padded) = (&convolution.problem, &convolution.padded);
         let input = convolution.input;
-        if self.of_packed {
-            let source = self.values.form(self.graph, input);
-            let of_weight = pixel_major::weight_gradient(padded, &source, &gradient);
+        let source = self.values.form(self.graph, input);
+        let weight = &self.packed[convolution.weight.clone()];
+        let weight = pad(weight, problem, padded);
+        let mut of_weight = None;
+        if !self.wanted(input) {
+            if self.of_packed {
+                of_weight = Some(pixel_major::weight_gradient(padded, &source, &gradient));
+            }
+        } else {
+            let (index, which) = match input {
+                View::Raw(index) => (index, 0),
+                View::Normed(index) => (index, 1),
+            };
+            let sum = self.parts[index][which].sum.take();
+            let add = sum.is_some();
+            let mut sum = sum.unwrap_or_else(|| Blocks::new(self.graph.nodes[index].shape));
+            let strips = pixel_major::strips(padded).1;
+            let of_packed = self.of_packed;
+            self.receive(input, strips, &mut sum, add, |sink| {
+                if of_packed {
+                    let both = pixel_major::gradients(padded, &source, &gradient, &weight, sink);
+                    of_weight = Some(both);
+                } else {
+                    pixel_major::input_gradient(padded, &gradient, &weight, sink);
+                }
+            });
+            self.parts[index][which].sum = Some(sum);
+        }
+        if let Some(of_weight) = of_weight {
             let to = &mut self.found[convolution.weight.clone()];
             unpad(&of_weight, problem, padded, to);
         }
-        if !self.wanted(input) {
-            return;
-        }
-        let (index, which) = match input {
-            View::Raw(index) => (index, 0),
-            View::Normed(index) => (index, 1),
-        };
-        let sum = self.parts[index][which].sum.take();
-        let add = sum.is_some();
-        let mut sum = sum.unwrap_or_else(|| Blocks::new(self.graph.nodes[index].shape));
-        let weight = &self.packed[convolution.weight.clone()];
-        let weight = pad(weight, problem, padded);
-        let strips = pixel_major::strips(padded).1;
-        self.receive(input, strips, &mut sum, add, |sink| {
-            pixel_major::input_gradient(padded, &gradient, &weight, sink);
-        });
-        self.parts[index][which].sum = Some(sum);
     }
 }
 

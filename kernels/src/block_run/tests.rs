@@ -193,6 +193,12 @@ fn cases() -> Vec<Case> {
         false,
         basic(16, Raw(0), 1),
     );
+    case(
+        "a basic block of many tiles",
+        [24, 16, 9, 16],
+        false,
+        basic(16, Raw(0), 1),
+    );
     case("odd maps", [2, 32, 9, 7], false, basic(32, Raw(0), 1));
     case(
         "channels beside blocks",

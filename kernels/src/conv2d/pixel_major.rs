@@ -65,6 +65,23 @@ pub(crate) fn weight_gradient(
     }
 }
 
+/// Both gradients: that of the input to `sink`, that of the weight returned.
+pub(crate) fn gradients(
+    problem: &Problem,
+    input: &impl Source,
+    gradient: &impl Source,
+    weight: &[f32],
+    sink: &impl Sink,
+) -> Vec<f32> {
+    let depthwise = depthwise::suits(problem);
+    if !depthwise && by_winograd(problem) && winograd::gradients_suit(problem) {
+        return winograd::gradients(Level::best(), problem, (input, gradient), weight, sink);
+    }
+    let of_weight = weight_gradient(problem, input, gradient);
+    input_gradient(problem, gradient, weight, sink);
+    of_weight
+}
+
 /// Parts that the forward pass and the input gradient cut each image into.
 pub(crate) fn strips(problem: &Problem) -> (usize, usize) {
     if depthwise::suits(problem) {

@@ -8,6 +8,7 @@
 //! tiles, are 36 small matrix products. One Inf or NaN spoils the 4×4 outputs of its tile.
 
 mod filters;
+mod gradients;
 mod grid;
 mod output;
 mod transform;
@@ -16,6 +17,7 @@ mod weight_gradient;
 use super::geometry::Problem;
 use super::transfer::{Sink, Source};
 use crate::simd::{BLOCK, Level};
+pub(super) use gradients::{compute as gradients, suits as gradients_suit};
 pub(super) use weight_gradient::compute as weight_gradient;
 
 /// May this convolution go through Winograd, and does it pay?

@@ -2,7 +2,7 @@
 
 use super::super::transfer::{Sink, Source};
 use super::grid::{Grid, Group, POINTS, Planes};
-use super::transform::{input_tile, output_tile};
+use super::transform::{gradient_tile, input_tile, output_tile};
 use crate::scratch::Scratch;
 use crate::simd::product::{Product, Series};
 use crate::simd::{BLOCK, Kernel, Level, Simd};
@@ -119,7 +119,10 @@ impl<From: Source, To: Sink> Kernel for Task<'_, From, To> {
                 }
                 .compute::<S>();
                 S::call(Output {
-                    context: c,
+                    planes: c.outputs,
+                    channels: to,
+                    bias: c.bias,
+                    sink: c.sink,
                     group,
                     block: &mut block,
                     m,
@@ -133,7 +136,7 @@ impl<From: Source, To: Sink> Kernel for Task<'_, From, To> {
 
 /// Tiles that are transformed and multiplied at a time: all of a task, or, where the products are
 /// small, as many as the first-level cache holds.
-fn group_tiles(from: usize, to: usize) -> usize {
+pub(super) fn group_tiles(from: usize, to: usize) -> usize {
     if from.max(to) <= BLOCK {
         16
     } else {
@@ -157,12 +160,13 @@ impl<From: Source, To: Sink> Kernel for Gather<'_, '_, From, To> {
         let channels = c.sides.source.0;
         // SAFETY: `v` holds every tile of the group; the source has the planes of `sides`.
         unsafe {
-            points_of::<S, 2>(
+            let points = InputPoints(self.v, self.v_plane);
+            points_of::<S>(
                 c.inputs,
                 self.group,
                 self.pixels,
                 (c.source, channels),
-                (self.v, self.v_plane),
+                &points,
             );
         }
     }
@@ -196,17 +200,48 @@ impl Pixels {
     }
 }
 
-/// Transforms the tiles of a group, all channels, to points `[point][tile][channel]`; `OVERLAP` is 2 for inputs.
+/// What becomes of the pixels of a tile.
+pub(super) trait Points {
+    /// From the tile's first pixel to points at place `at` of each plane of points.
+    ///
+    /// # Safety
+    /// The pixels are there, `row_stride` floats a row, and the points.
+    unsafe fn transform<S: Simd>(&self, from: *const f32, row_stride: usize, at: usize);
+}
+
+/// Bᵀ d B: planes of points at the first, as far apart as the second.
+pub(super) struct InputPoints(pub *mut f32, pub usize);
+
+impl Points for InputPoints {
+    #[inline(always)]
+    unsafe fn transform<S: Simd>(&self, from: *const f32, row_stride: usize, at: usize) {
+        // SAFETY: required of the caller.
+        unsafe { input_tile::<S>(from, row_stride, self.0.add(at), self.1) }
+    }
+}
+
+/// A dY Aᵀ: planes of points at the first, as far apart as the second.
+pub(super) struct GradientPoints(pub *mut f32, pub usize);
+
+impl Points for GradientPoints {
+    #[inline(always)]
+    unsafe fn transform<S: Simd>(&self, from: *const f32, row_stride: usize, at: usize) {
+        // SAFETY: required of the caller.
+        unsafe { gradient_tile::<S>(from, row_stride, self.0.add(at), self.1) }
+    }
+}
+
+/// Transforms the tiles of a group, all channels, to points `[point][tile][channel]`.
 ///
 /// # Safety
-/// `source` holds whole images of `channels` planes; `to` has a plane stride of its second part.
+/// `source` holds whole images of `channels` planes; `points` has room for the group.
 #[inline(always)]
-pub(super) unsafe fn points_of<S: Simd, const OVERLAP: usize>(
+pub(super) unsafe fn points_of<S: Simd>(
     planes: &Planes,
     group: Group,
     pixels: &mut Pixels,
     (source, channels): (&impl Source, usize),
-    (to, plane): (*mut f32, usize),
+    points: &impl Points,
 ) {
     let row_stride = planes.row_stride();
     for segment in group.segments() {
@@ -218,18 +253,14 @@ pub(super) unsafe fn points_of<S: Simd, const OVERLAP: usize>(
                 pixels.clear = pixels.step == 0;
             }
             let channel = index * BLOCK;
-            // SAFETY: the block holds the segment's padded rows, `to` the group's tiles.
+            // SAFETY: the block holds the segment's padded rows; the rest is required of the caller.
             unsafe {
                 planes.load::<S>(source, channel, &segment, block.as_mut_ptr());
                 let mut tile = segment.tile;
                 for y in 0..segment.end - segment.first {
                     for x in 0..planes.tile_columns() {
                         let from = block.as_ptr().add(4 * (y * row_stride + x * BLOCK));
-                        let to = to.add(tile * channels + channel);
-                        match OVERLAP {
-                            2 => input_tile::<S>(from, row_stride, to, plane),
-                            _ => super::transform::gradient_tile::<S>(from, row_stride, to, plane),
-                        }
+                        points.transform::<S>(from, row_stride, tile * channels + channel);
                         tile += 1;
                     }
                 }
@@ -239,41 +270,44 @@ pub(super) unsafe fn points_of<S: Simd, const OVERLAP: usize>(
 }
 
 /// Points M `[point][tile][channel]` to the target.
-struct Output<'a, 'b, From, To> {
-    context: &'a Context<'a, From, To>,
-    group: Group,
-    block: &'b mut Scratch,
-    m: *const f32,
-    m_row: usize,
-    m_plane: usize,
+pub(super) struct Output<'a, To> {
+    pub planes: &'a Planes,
+    pub channels: usize,
+    pub bias: &'a [f32],
+    pub sink: &'a To,
+    pub group: Group,
+    pub block: &'a mut Scratch,
+    pub m: *const f32,
+    pub m_row: usize,
+    pub m_plane: usize,
 }
 
-impl<From: Source, To: Sink> Kernel for Output<'_, '_, From, To> {
+impl<To: Sink> Kernel for Output<'_, To> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let c = self.context;
-        let row_stride = c.outputs.row_stride();
-        for segment in self.group.segments() {
-            let pixels = c.outputs.pixels_of(&segment);
-            for channel in (0..c.sides.target.0).step_by(BLOCK) {
+        let c = self;
+        let row_stride = c.planes.row_stride();
+        for segment in c.group.segments() {
+            let pixels = c.planes.pixels_of(&segment);
+            for channel in (0..c.channels).step_by(BLOCK) {
                 // SAFETY: the block (or window) holds the segment's rows; the sink has all channels of all
                 // images, and only this task writes these rows.
                 unsafe {
                     let window = c
-                        .outputs
+                        .planes
                         .whole_tiles()
                         .then(|| c.sink.window(segment.image, channel));
                     let window = window
                         .flatten()
                         .map(|window| window.add(pixels.start * BLOCK));
-                    let rows = window.unwrap_or(self.block.as_mut_ptr());
+                    let rows = window.unwrap_or(c.block.as_mut_ptr());
                     let bias = c.bias[channel..channel + BLOCK].as_ptr();
                     let mut tile = segment.tile;
                     for y in 0..segment.end - segment.first {
-                        for x in 0..c.grid.width {
+                        for x in 0..c.planes.tile_columns() {
                             output_tile::<S>(
-                                self.m.add(tile * self.m_row + channel),
-                                self.m_plane,
+                                c.m.add(tile * c.m_row + channel),
+                                c.m_plane,
                                 rows.add(4 * (y * row_stride + x * BLOCK)),
                                 row_stride,
                                 bias,
@@ -282,15 +316,15 @@ impl<From: Source, To: Sink> Kernel for Output<'_, '_, From, To> {
                         }
                     }
                     if window.is_none() {
-                        c.outputs
-                            .store::<S>(c.sink, channel, &segment, self.block.as_ptr());
+                        c.planes
+                            .store::<S>(c.sink, channel, &segment, c.block.as_ptr());
                     }
                     if segment.end == segment.rows.1 {
                         c.sink.finish::<S>(
                             segment.image,
                             segment.strip,
                             channel..channel + BLOCK,
-                            c.outputs.pixels_of_strip(&segment),
+                            c.planes.pixels_of_strip(&segment),
                         );
                     }
                 }

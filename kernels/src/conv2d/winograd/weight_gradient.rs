@@ -6,7 +6,7 @@
 use super::super::geometry::Problem;
 use super::super::transfer::Source;
 use super::grid::{Grid, Group, POINTS, Planes};
-use super::output::{Pixels, points_of};
+use super::output::{GradientPoints, InputPoints, Pixels, group_tiles, points_of};
 use super::transform;
 use crate::scratch::Scratch;
 use crate::simd::product::{Product, Series};
@@ -14,7 +14,7 @@ use crate::simd::{BLOCK, Kernel, Level, Simd};
 use crate::threads::{Shared, for_each};
 
 /// Runs of tasks with sums of their own; fixed, so that results do not depend on threads.
-const CHUNKS: usize = 8;
+pub(super) const CHUNKS: usize = 8;
 /// Tiles that a global product takes at a time, so that V and E stay in the cache.
 const TILES_AT_A_TIME: usize = 256;
 
@@ -29,20 +29,42 @@ pub(in super::super) fn compute(
 ) -> Vec<f32> {
     let context = Context::new(problem, input, gradient);
     let (from, to) = (context.from, context.to);
-    let few_tiles = context.grid.tiles() * (from + to) <= 16 * from * to;
-    let large_sums = CHUNKS * POINTS * from * to > ROUND_AT_MOST;
-    let (sums, chunks) = if few_tiles || large_sums {
-        (global(level, &context, ROUND_AT_MOST), 1)
-    } else {
+    let (sums, chunks) = if in_chunks(problem) {
         (chunked(level, &context), CHUNKS)
+    } else {
+        (global(level, &context, ROUND_AT_MOST), 1)
     };
-    let mut result = vec![0.0; problem.weight_len()];
+    to_filters(level, &sums, chunks, (from, to))
+}
+
+/// Are sums of their own for each chunk better than the points of all images at once?
+pub(super) fn in_chunks(problem: &Problem) -> bool {
+    let (from, to) = (problem.in_channels, problem.out_channels);
+    let tiles = Grid::new(problem.batch, problem.output).tiles();
+    let few_tiles = tiles * (from + to) <= 16 * from * to;
+    let large_sums = CHUNKS * POINTS * from * to > ROUND_AT_MOST;
+    !few_tiles && !large_sums
+}
+
+/// Floats from one point's sums to the next.
+pub(super) fn sum_plane(from: usize, to: usize) -> usize {
+    from * to + BLOCK
+}
+
+/// Adds the sums of `chunks` and transforms them to filters `[to, from, 3, 3]`.
+pub(super) fn to_filters(
+    level: Level,
+    sums: &[f32],
+    chunks: usize,
+    (from, to): (usize, usize),
+) -> Vec<f32> {
+    let mut result = vec![0.0; from * to * 9];
     let target = Shared(result.as_mut_ptr());
     for_each(to / BLOCK, |block| {
         // SAFETY: each task writes the filters of its own outputs; the level is available.
         unsafe {
             level.call(Filters {
-                sums: &sums,
+                sums,
                 chunks,
                 from,
                 to,
@@ -81,7 +103,7 @@ impl<'a, X: Source, G: Source> Context<'a, X, G> {
 
     /// Floats from one point's sums to the next.
     fn sum_plane(&self) -> usize {
-        self.from * self.to + BLOCK
+        sum_plane(self.from, self.to)
     }
 }
 
@@ -163,15 +185,6 @@ impl<X: Source, G: Source> Kernel for Chunk<'_, X, G> {
             // SAFETY: the chunk's own sums.
             unsafe { std::slice::from_raw_parts_mut(self.sums, POINTS * c.sum_plane()).fill(0.0) };
         }
-    }
-}
-
-/// Tiles of a group: see the same function of the forward pass; here the sums are read and written once a group.
-fn group_tiles(from: usize, to: usize) -> usize {
-    if from.max(to) <= BLOCK {
-        16
-    } else {
-        usize::MAX
     }
 }
 
@@ -291,8 +304,10 @@ impl<X: Source, G: Source> Kernel for Points<'_, '_, X, G> {
         let [inputs, outputs] = self.pixels;
         // SAFETY: V and E hold the group's tiles; input and gradient have the planes of the problem.
         unsafe {
-            points_of::<S, 2>(&c.inputs, self.group, inputs, (c.input, c.from), self.v);
-            points_of::<S, 0>(&c.outputs, self.group, outputs, (c.gradient, c.to), self.e);
+            let v = InputPoints(self.v.0, self.v.1);
+            points_of::<S>(&c.inputs, self.group, inputs, (c.input, c.from), &v);
+            let e = GradientPoints(self.e.0, self.e.1);
+            points_of::<S>(&c.outputs, self.group, outputs, (c.gradient, c.to), &e);
         }
     }
 }
