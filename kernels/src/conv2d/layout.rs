@@ -69,6 +69,11 @@ impl Layout {
             .max(1)
     }
 
+    /// The most strips whose rows of positions advance by no less than their taps span.
+    pub(super) fn strips_of_span(&self) -> usize {
+        (self.rows * self.step.0 / self.span.max(1)).max(1)
+    }
+
     /// Floats of a strip for `rows` rows of positions.
     pub(super) fn strip_len(&self, rows: usize) -> usize {
         (rows.saturating_sub(1) * self.step.0 + self.span) * self.width * BLOCK
@@ -85,10 +90,15 @@ impl Layout {
         (along(tap.shift.0, self.before.0) * self.width + along(tap.shift.1, self.before.1)) * BLOCK
     }
 
-    /// Does a tap read any row of the source from position row `row`?
-    pub(super) fn reaches(&self, tap: &Tap, row: usize) -> bool {
-        let y = (row * self.step.0) as isize + tap.shift.0;
-        y >= 0 && (y as usize) < self.source.0
+    /// Is each row one pixel?
+    pub(super) fn is_column(&self) -> bool {
+        self.width == 1
+    }
+
+    /// Does a tap read any row of the source from these position rows?
+    pub(super) fn reaches(&self, tap: &Tap, rows: &Range<usize>) -> bool {
+        let y = |row: usize| (row * self.step.0) as isize + tap.shift.0;
+        !rows.is_empty() && y(rows.end - 1) >= 0 && y(rows.start) < self.source.0 as isize
     }
 
     /// Copies `channels` of `image` into the strip of position rows `first..end`; its border stays as it is.

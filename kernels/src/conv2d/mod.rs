@@ -16,6 +16,7 @@ mod device;
 mod direct;
 mod geometry;
 mod layout;
+pub(crate) mod line;
 mod pass;
 pub(crate) mod pixel_major;
 mod select;

@@ -20,6 +20,17 @@ pub(crate) use portable::Portable;
 /// Channels of a block: one 512-bit vector, two of 256 bits, four of 128.
 pub(crate) const BLOCK: usize = 16;
 
+/// Pixels of a block of channels each, one after the other.
+pub(crate) const IN_ORDER: [u32; BLOCK] = {
+    let mut offsets = [0; BLOCK];
+    let mut pixel = 0;
+    while pixel < BLOCK {
+        offsets[pixel] = (pixel * BLOCK) as u32;
+        pixel += 1;
+    }
+    offsets
+};
+
 /// Code that is written once for all instruction sets.
 pub(crate) trait Kernel {
     /// Runs with the vectors `S`. Implementations are `#[inline(always)]`.

@@ -7,9 +7,16 @@ use super::weights::Weights;
 use crate::scratch::Scratch;
 use crate::simd::{BLOCK, Kernel, Level, Simd};
 use crate::threads::for_each;
+use std::ops::Range;
 
 /// Tasks that a pass is cut into at least, where its planes have rows enough.
 const TASKS_AT_LEAST: usize = 4;
+
+/// Floats of a panel's weights that are read again and again before the next: 256 KiB.
+const WEIGHTS_AT_MOST: usize = 64 << 10;
+/// Floats of weights (4 MiB) from which a pass had better read them once an image: tasks then share
+/// an image's panels, not its rows.
+const MANY_WEIGHTS: usize = 1 << 20;
 
 /// Pixels of a register tile, by lanes of a vector.
 const fn tile_pixels(lanes: usize) -> usize {
@@ -27,11 +34,36 @@ fn panel_channels(lanes: usize) -> usize {
 
 /// Parts that a pass cuts each image into.
 pub(super) fn strips(pass: &Pass, channels: &Channels, batch: usize) -> usize {
+    let layout = Layout::new(pass);
+    let rows = pass.lattice().0.max(1);
+    if has_many_weights(pass, channels) {
+        // Each strip reads all weights, and the rows that its taps span.
+        let of_span = layout.strips_of_span();
+        return layout
+            .strips(channels.source / BLOCK)
+            .min(of_span)
+            .min(rows);
+    }
     let least = TASKS_AT_LEAST.div_ceil((batch * channels.groups).max(1));
-    Layout::new(pass)
+    layout
         .strips(channels.source / BLOCK)
         .max(least)
-        .clamp(1, pass.lattice().0.max(1))
+        .clamp(1, rows)
+}
+
+/// Is reading the weights most of the work?
+fn has_many_weights(pass: &Pass, channels: &Channels) -> bool {
+    channels.source * channels.target * pass.taps().count() >= MANY_WEIGHTS
+}
+
+/// Parts that the target channels of a group are cut into, where `tasks` images and strips are few.
+fn parts(pass: &Pass, channels: &Channels, tasks: usize) -> usize {
+    if !has_many_weights(pass, channels) {
+        return 1;
+    }
+    TASKS_AT_LEAST
+        .div_ceil((tasks * channels.groups).max(1))
+        .min(channels.target.div_ceil(2 * BLOCK))
 }
 
 /// Computes a pass over (batch, weight, bias); an empty bias is none.
@@ -45,6 +77,7 @@ pub(super) fn compute(
 ) {
     let layout = Layout::new(pass);
     let strips = strips(pass, channels, batch);
+    let parts = parts(pass, channels, batch * strips);
     let no_bias = bias
         .is_empty()
         .then(|| vec![0.0; channels.groups * channels.target]);
@@ -54,18 +87,27 @@ pub(super) fn compute(
         weights: pass
             .outputs
             .iter()
-            .map(|output| Weights::new(output, channels, weight, panel_channels(level.lanes())))
+            .map(|output| {
+                Weights::new(
+                    level,
+                    output,
+                    channels,
+                    weight,
+                    panel_channels(level.lanes()),
+                )
+            })
             .collect(),
         layout: &layout,
         pixel_offsets: (0..pass.target.0 * pass.target.1)
             .map(|pixel| (pixel * BLOCK) as u32)
             .collect(),
         strips,
+        parts,
         source,
         bias: no_bias.as_deref().unwrap_or(bias),
         sink,
     };
-    for_each(batch * channels.groups * strips, |task| {
+    for_each(batch * channels.groups * strips * parts, |task| {
         // SAFETY: each task writes its own rows of its own channels; the level is available.
         unsafe {
             level.call(Task {
@@ -83,6 +125,7 @@ struct Context<'a, From, To> {
     layout: &'a Layout,
     pixel_offsets: Vec<u32>,
     strips: usize,
+    parts: usize,
     source: &'a From,
     bias: &'a [f32],
     sink: &'a To,
@@ -97,7 +140,8 @@ impl<From: Source, To: Sink> Kernel for Task<'_, From, To> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let c = self.context;
-        let (image_group, strip) = (self.task / c.strips, self.task % c.strips);
+        let (rest, part) = (self.task / c.parts, self.task % c.parts);
+        let (image_group, strip) = (rest / c.strips, rest % c.strips);
         let (image, group) = (
             image_group / c.channels.groups,
             image_group % c.channels.groups,
@@ -131,7 +175,9 @@ impl<From: Source, To: Sink> Kernel for Task<'_, From, To> {
         let mut values = Scratch::take(panel_channels(S::LANES) * pixels.len());
         // Panels of all outputs have the same channels: turn each back when its outputs are done.
         let panel = panel_channels(S::LANES);
-        for (index, start) in (0..c.channels.target).step_by(panel).enumerate() {
+        let panels = c.channels.target.div_ceil(panel);
+        for index in panels * part / c.parts..panels * (part + 1) / c.parts {
+            let start = index * panel;
             let count = panel.min(c.channels.target - start);
             let channel = group * c.channels.target + start;
             for (output, weights) in c.pass.outputs.iter().zip(&c.weights) {
@@ -203,57 +249,109 @@ impl<const N: usize> Kernel for Wide<'_, N> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let p = self.0;
-        let (pass, layout) = (p.pass, p.layout);
-        let (row_step, step) = layout.steps();
-        let columns = p.output.size.1;
-        let pieces = columns.div_ceil(tile_pixels(S::LANES));
-        let mut taps = Vec::with_capacity(p.output.taps.len());
-        for row in p.rows.0..p.rows.1.min(p.output.size.0) {
-            taps.clear();
-            let all = p.output.taps.iter().enumerate();
-            taps.extend(
-                all.filter(|(_, tap)| layout.reaches(tap, row))
-                    .map(|(index, tap)| (index, layout.offset(tap))),
-            );
-            let target_row = (row - p.rows.0) * pass.stride.0 + p.output.first.0;
-            for piece in 0..pieces {
-                let (left, right) = (columns * piece / pieces, columns * (piece + 1) / pieces);
-                let target = target_row * pass.target.1 + p.output.first.1 + left * pass.stride.1;
-                // SAFETY: the positions lie inside the strip and the target rows.
-                unsafe {
-                    let tile = Tile {
-                        panel: &p,
-                        taps: &taps,
-                        from: p
-                            .padded
-                            .as_ptr()
-                            .add((row - p.rows.0) * row_step + left * step),
-                        step,
-                        to: p.to.add(target * BLOCK),
-                        to_step: pass.stride.1 * BLOCK,
-                    };
-                    match right - left {
-                        1 => tile.run::<S, 1, N>(),
-                        2 => tile.run::<S, 2, N>(),
-                        3 if S::LANES > 4 => tile.run::<S, 3, N>(),
-                        4 if S::LANES > 4 => tile.run::<S, 4, N>(),
-                        5 if S::LANES > 4 => tile.run::<S, 5, N>(),
-                        6 if S::LANES > 4 => tile.run::<S, 6, N>(),
-                        7 if S::LANES == 16 => tile.run::<S, 7, N>(),
-                        8 if S::LANES == 16 => tile.run::<S, 8, N>(),
-                        _ => {}
-                    }
+        let taps = p.output.taps.len();
+        let a_tap = (p.channels * N * S::LANES).max(1);
+        // Where all taps together do not stay in the cache, some at a time do, for all positions.
+        let at_once = match taps * a_tap > 2 * WEIGHTS_AT_MOST {
+            true => (WEIGHTS_AT_MOST / a_tap).max(1),
+            false => taps.max(1),
+        };
+        for first in (0..taps.max(1)).step_by(at_once) {
+            let range = first..(first + at_once).min(taps);
+            // SAFETY: required of the caller.
+            unsafe {
+                match p.layout.is_column() {
+                    true => p.column::<S, N>(range),
+                    false => p.rows::<S, N>(range),
                 }
             }
         }
     }
 }
 
-/// Some positions of a row.
+impl Panel<'_> {
+    /// Adds some taps to all positions, tile by tile along each row.
+    #[inline(always)]
+    unsafe fn rows<S: Simd, const N: usize>(&self, range: Range<usize>) {
+        let (row_step, step) = self.layout.steps();
+        let columns = self.output.size.1;
+        let pieces = columns.div_ceil(tile_pixels(S::LANES));
+        let mut taps = Vec::with_capacity(range.len());
+        for row in self.rows.0..self.rows.1.min(self.output.size.0) {
+            self.reaching(&range, row..row + 1, &mut taps);
+            let target_row = (row - self.rows.0) * self.pass.stride.0 + self.output.first.0;
+            for piece in 0..pieces {
+                let (left, right) = (columns * piece / pieces, columns * (piece + 1) / pieces);
+                let target = target_row * self.pass.target.1
+                    + self.output.first.1
+                    + left * self.pass.stride.1;
+                // SAFETY: the positions lie inside the strip and the target rows.
+                unsafe {
+                    let from = (row - self.rows.0) * row_step + left * step;
+                    let tile = Tile {
+                        panel: self,
+                        taps: &taps,
+                        add: range.start > 0,
+                        from: self.padded.as_ptr().add(from),
+                        step,
+                        to: self.to.add(target * BLOCK),
+                        to_step: self.pass.stride.1 * BLOCK,
+                    };
+                    tile.positions::<S, N>(right - left);
+                }
+            }
+        }
+    }
+
+    /// The same where each row is one pixel: tiles run down the column.
+    #[inline(always)]
+    unsafe fn column<S: Simd, const N: usize>(&self, range: Range<usize>) {
+        let (step, _) = self.layout.steps();
+        let (top, bottom) = (self.rows.0, self.rows.1.min(self.output.size.0));
+        let count = bottom.saturating_sub(top);
+        let pieces = count.div_ceil(tile_pixels(S::LANES));
+        let mut taps = Vec::with_capacity(range.len());
+        for piece in 0..pieces {
+            let (first, end) = (count * piece / pieces, count * (piece + 1) / pieces);
+            self.reaching(&range, top + first..top + end, &mut taps);
+            let target_row = first * self.pass.stride.0 + self.output.first.0;
+            let target = target_row * self.pass.target.1 + self.output.first.1;
+            // SAFETY: the positions lie inside the strip and the target rows.
+            unsafe {
+                let tile = Tile {
+                    panel: self,
+                    taps: &taps,
+                    add: range.start > 0,
+                    from: self.padded.as_ptr().add(first * step),
+                    step,
+                    to: self.to.add(target * BLOCK),
+                    to_step: self.pass.stride.0 * self.pass.target.1 * BLOCK,
+                };
+                tile.positions::<S, N>(end - first);
+            }
+        }
+    }
+
+    /// Which taps of a range read the source from any of some rows, and their offsets.
+    #[inline(always)]
+    fn reaching(&self, range: &Range<usize>, rows: Range<usize>, taps: &mut Vec<(usize, usize)>) {
+        taps.clear();
+        for index in range.clone() {
+            let tap = &self.output.taps[index];
+            if self.layout.reaches(tap, &rows) {
+                taps.push((index, self.layout.offset(tap)));
+            }
+        }
+    }
+}
+
+/// Some positions, one after the other.
 struct Tile<'a> {
     panel: &'a Panel<'a>,
-    /// Which taps reach the source from this row, and their offsets.
+    /// Which taps reach the source from here, and their offsets.
     taps: &'a [(usize, usize)],
+    /// Add to what is there?
+    add: bool,
     from: *const f32,
     step: usize,
     to: *mut f32,
@@ -261,6 +359,33 @@ struct Tile<'a> {
 }
 
 impl Tile<'_> {
+    /// `count` positions times N vectors.
+    #[inline(always)]
+    unsafe fn positions<S: Simd, const N: usize>(&self, count: usize) {
+        // SAFETY: required of the caller.
+        unsafe {
+            match count {
+                1 => self.run::<S, 1, N>(),
+                2 => self.run::<S, 2, N>(),
+                3 if S::LANES > 4 => self.run::<S, 3, N>(),
+                4 if S::LANES > 4 => self.run::<S, 4, N>(),
+                5 if S::LANES > 4 => self.run::<S, 5, N>(),
+                6 if S::LANES > 4 => self.run::<S, 6, N>(),
+                7 if S::LANES == 16 => self.run::<S, 7, N>(),
+                8 if S::LANES == 16 => self.run::<S, 8, N>(),
+                _ => {}
+            }
+        }
+    }
+
+    /// Where the vector of position i from lane on lies.
+    #[inline(always)]
+    fn place(&self, position: usize, lane: usize) -> *mut f32 {
+        let block = lane / BLOCK * self.panel.block_stride;
+        self.to
+            .wrapping_add(block + position * self.to_step + lane % BLOCK)
+    }
+
     /// M positions times N vectors.
     #[inline(always)]
     unsafe fn run<S: Simd, const M: usize, const N: usize>(&self) {
@@ -273,6 +398,13 @@ impl Tile<'_> {
                 *bias = S::load(self.panel.bias.as_ptr().add(j * S::LANES));
             }
             let mut sums = [bias; M];
+            if self.add {
+                for (i, sums) in sums.iter_mut().enumerate() {
+                    for (j, sum) in sums.iter_mut().enumerate() {
+                        *sum = S::load(self.place(i, j * S::LANES));
+                    }
+                }
+            }
             for &(tap, offset) in self.taps {
                 let mut weights = self
                     .panel
@@ -306,9 +438,7 @@ impl Tile<'_> {
             }
             for (i, sums) in sums.iter().enumerate() {
                 for (j, &sum) in sums.iter().enumerate() {
-                    let lane = j * S::LANES;
-                    let block = lane / BLOCK * self.panel.block_stride;
-                    S::store(self.to.add(block + i * self.to_step + lane % BLOCK), sum);
+                    S::store(self.place(i, j * S::LANES), sum);
                 }
             }
         }

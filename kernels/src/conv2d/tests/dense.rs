@@ -267,6 +267,36 @@ fn blocked_kernels_match_the_specification() {
             (3, 3),
             geometry((1, 1), (1, 1), (1, 1), 4),
         ),
+        // One pixel a row.
+        (
+            2,
+            (32, 48),
+            (50, 1),
+            (5, 1),
+            geometry((2, 1), (2, 0), (1, 1), 1),
+        ),
+        (
+            1,
+            (16, 16),
+            (9, 3),
+            (2, 1),
+            geometry((2, 3), (0, 0), (1, 1), 1),
+        ),
+        (
+            2,
+            (32, 64),
+            (21, 1),
+            (4, 1),
+            geometry((3, 1), (4, 0), (2, 1), 2),
+        ),
+        // Many weights: some taps at a time, some channels a task.
+        (
+            1,
+            (144, 256),
+            (13, 3),
+            (31, 1),
+            geometry((2, 1), (15, 0), (1, 1), 1),
+        ),
     ] {
         check(
             Method::Blocked,

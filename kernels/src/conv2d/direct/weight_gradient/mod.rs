@@ -3,19 +3,23 @@
 //! Input and output gradient are turned pixel-major; a register tile holds M output channels times
 //! N vectors and runs over all pixels of some images. Images are cut into fixed chunks with sums of their own.
 
+mod collect;
 mod panel;
 mod plan;
 
 use super::super::geometry::Problem;
-use super::super::transfer::{PlaneSource, Source};
+use super::super::transfer::{PlaneSource, Source, written};
 use crate::scratch::Scratch;
 use crate::simd::{BLOCK, Kernel, Level, Simd};
-use crate::threads::{Shared, for_each, for_each_chunk};
+use crate::threads::{Shared, for_each};
+use collect::Collect;
 use panel::Panel;
 use plan::{Input, Plan};
 
 /// Tasks of a group of channels: runs of images times parts of the output channels.
 const TASKS: usize = 8;
+/// Floats of sums (16 MiB) that are not kept once a chunk.
+const LARGE: usize = 4 << 20;
 /// Pixels that a register tile should run over before its sums are stored.
 const PIXELS_AT_LEAST: usize = 256;
 
@@ -67,9 +71,11 @@ fn sum(
     gradient: &impl Source,
 ) -> Vec<f32> {
     let parts = (problem.group_out() / 64).clamp(1, 4);
-    let chunks = (TASKS / parts).min(problem.batch).max(1);
     let filter = plan.vectors.len() * BLOCK;
     let len = problem.out_channels * filter;
+    // Adding up large sums costs more than a few tasks less.
+    let tasks = if len > LARGE { parts } else { TASKS };
+    let chunks = (tasks / parts).min(problem.batch).max(1);
     let mut sums = Scratch::take(chunks * len);
     let to = Shared(sums.as_mut_ptr());
     let context = Context {
@@ -92,20 +98,21 @@ fn sum(
             })
         };
     });
-    let mut result = vec![0.0; problem.weight_len()];
-    let taps = problem.group_in() * problem.taps();
-    for_each_chunk(&mut result, taps, |channel, weights| {
-        for (vector, places) in plan.places.iter().enumerate() {
-            for (lane, place) in places.iter().enumerate() {
-                if let Some(place) = place {
-                    let at = channel * filter + vector * BLOCK + lane;
-                    weights[*place as usize] =
-                        (0..chunks).map(|chunk| sums[chunk * len + at]).sum();
-                }
-            }
-        }
-    });
-    result
+    // SAFETY: every filter is written as a whole: its places are all there are.
+    unsafe {
+        written(problem.weight_len(), |result| {
+            for_each(problem.out_channels, |channel| {
+                level.call(Collect {
+                    problem,
+                    plan,
+                    sums: &sums,
+                    len,
+                    channel,
+                    to: result.at(channel * problem.group_in() * problem.taps()),
+                });
+            });
+        })
+    }
 }
 
 struct Context<'a, X, G> {
