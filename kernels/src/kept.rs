@@ -11,6 +11,12 @@ pub(crate) fn scaled(
     slot: Option<&OnceLock<Tensor>>,
     upstream: &Tensor,
 ) -> Result<Option<Tensor>> {
+    let kept = slot.and_then(OnceLock::get);
+    kept.map(|kept| times(op, kept, upstream)).transpose()
+}
+
+/// A `kept` gradient times the scalar that arrives from behind.
+pub(crate) fn times(op: &'static str, kept: &Tensor, upstream: &Tensor) -> Result<Tensor> {
     fn scale<T: Element>(op: &'static str, kept: &Tensor, factor: f64) -> Result<Tensor> {
         let factor = T::from_f64(factor);
         let values = with_slice::<T, _>(op, "gradient", kept, |kept| {
@@ -18,19 +24,14 @@ pub(crate) fn scaled(
         })?;
         Tensor::from_vec(values, kept.shape(), kept.device())
     }
-    let Some(kept) = slot.and_then(OnceLock::get) else {
-        return Ok(None);
-    };
     if kept.device().is_cuda() {
         // Reading the factor would make the host wait for the device.
-        return kept.broadcast_mul(upstream).map(Some);
+        return kept.broadcast_mul(upstream);
     }
     let factor = upstream.to_dtype(DType::F64)?.to_scalar::<f64>()?;
     match kept.dtype() {
         _ if factor == 1.0 => Ok(kept.clone()),
-        DType::F32 if kept.device().is_cpu() => scale::<f32>(op, kept, factor),
-        DType::F64 if kept.device().is_cpu() => scale::<f64>(op, kept, factor),
-        _ => kept.affine(factor, 0.0),
+        DType::F32 => scale::<f32>(op, kept, factor),
+        _ => scale::<f64>(op, kept, factor),
     }
-    .map(Some)
 }

@@ -4,7 +4,7 @@ mod cpu;
 mod wide;
 
 use crate::element::Element;
-use crate::kept::scaled;
+use crate::kept::times;
 use crate::operand::{require_float, shape_error, slice, unsupported, value_error, with_slice};
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
@@ -298,10 +298,13 @@ impl CustomOp1 for CtcLoss {
     }
 
     fn bwd(&self, _: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
-        let kept = self.gradient.as_ref();
-        match (self.reduction, kept.and_then(OnceLock::get)) {
-            (CtcReduction::None, Some(kept)) => scaled_by_sample(kept, gradient).map(Some),
-            _ => scaled(OP, kept, gradient),
+        let Some(kept) = self.gradient.as_ref().and_then(OnceLock::get) else {
+            return Ok(None);
+        };
+        match self.reduction {
+            CtcReduction::None => scaled_by_sample(kept, gradient),
+            CtcReduction::Mean | CtcReduction::Sum => times(OP, kept, gradient),
         }
+        .map(Some)
     }
 }

@@ -1,8 +1,14 @@
 //! The sampler's step whose estimate of the data is clamped.
 
+#[cfg(feature = "cuda")]
+use super::cuda;
 use super::{cpu, stacked, unstack};
+#[cfg(feature = "cuda")]
+use crate::cuda::View;
 use crate::element::Element;
 use crate::operand::{slice, unsupported};
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Tensor};
 
@@ -79,6 +85,22 @@ impl CustomOp2 for Clamped {
         self.forward((x, x_layout), (v, v_layout), None)
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        x_layout: &Layout,
+        v: &CudaStorage,
+        v_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let (of_x, of_v) = (
+            View::of(OP, "x", x, x_layout)?,
+            View::of(OP, "v", v, v_layout)?,
+        );
+        let next = cuda::clamped(x.device(), of_x, of_v, None, self)?;
+        Ok((next, stacked(1 + usize::from(self.estimate), x_layout)))
+    }
+
     fn bwd(
         &self,
         x: &Tensor,
@@ -109,6 +131,25 @@ impl CustomOp3 for Clamped {
         self.forward((x, x_layout), (v, v_layout), previous)
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        x_layout: &Layout,
+        v: &CudaStorage,
+        v_layout: &Layout,
+        previous: &CudaStorage,
+        previous_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let (of_x, of_v) = (
+            View::of(OP, "x", x, x_layout)?,
+            View::of(OP, "v", v, v_layout)?,
+        );
+        let previous = View::of(OP, "previous", previous, previous_layout)?;
+        let next = cuda::clamped(x.device(), of_x, of_v, Some(previous), self)?;
+        Ok((next, stacked(1 + usize::from(self.estimate), x_layout)))
+    }
+
     fn bwd(
         &self,
         x: &Tensor,
@@ -134,6 +175,14 @@ pub(super) struct ClampedGradient {
     pub(super) step: Clamped,
     /// Whether v enters with the factor 3/2 of the rule of two steps.
     pub(super) two_steps: bool,
+}
+
+impl ClampedGradient {
+    /// How far the next state moves toward the estimate.
+    pub(super) fn share(&self) -> f64 {
+        let share = self.step.h / self.step.t;
+        if self.two_steps { 1.5 * share } else { share }
+    }
 }
 
 impl CustomOp3 for ClampedGradient {
@@ -164,6 +213,25 @@ impl CustomOp3 for ClampedGradient {
                 self,
             )),
         };
+        Ok((found, stacked(2, x_layout)))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        gradient: &CudaStorage,
+        gradient_layout: &Layout,
+        x: &CudaStorage,
+        x_layout: &Layout,
+        v: &CudaStorage,
+        v_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let gradient = View::of(OP, "gradient", gradient, gradient_layout)?;
+        let (of_x, of_v) = (
+            View::of(OP, "x", x, x_layout)?,
+            View::of(OP, "v", v, v_layout)?,
+        );
+        let found = cuda::clamped_gradients(x.device(), gradient, of_x, of_v, self)?;
         Ok((found, stacked(2, x_layout)))
     }
 }

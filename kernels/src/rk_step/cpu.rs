@@ -4,6 +4,7 @@
 //! nearest cache while all operands pass over them, so each byte of memory moves once.
 
 mod clamped;
+mod fused;
 mod loss;
 
 pub(super) use clamped::{clamped, clamped_gradient};
@@ -14,6 +15,7 @@ use crate::element::Element;
 use crate::output::{CHUNK, Output, chunk_range, collect};
 use crate::threads;
 use crate::vector::{self, LANES, Pass, total};
+use fused::Rule;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
@@ -32,18 +34,14 @@ pub(super) fn for_each_run(samples: Samples, task: impl Fn(Range<usize>) + Sync)
 }
 
 /// `y_j = Σ_i table[sample, j, i] · inputs_i`, each a vector of its own.
-pub(super) fn combine<const M: usize, T: Element>(
-    inputs: &[&[T]],
+pub(super) fn combine<const I: usize, const O: usize, T: Element>(
+    inputs: [&[T]; I],
     table: &[T],
     samples: Samples,
-) -> [Vec<T>; M] {
-    let written: [Output<T>; M] = std::array::from_fn(|_| Output::new(samples.len()));
-    combine_into(
-        inputs,
-        table,
-        &written.each_ref().map(|written| (written, 0)),
-        samples,
-    );
+) -> [Vec<T>; O] {
+    let written: [Output<T>; O] = std::array::from_fn(|_| Output::new(samples.len()));
+    let places = written.each_ref().map(|written| (written, 0));
+    fused::run(inputs, places, &Linear { table }, samples);
     // SAFETY: every run writes its part of every output.
     written.map(|written| unsafe { written.finish() })
 }
@@ -59,27 +57,17 @@ pub(super) fn combine_flat<T: Element>(
     let places: Vec<_> = (0..outputs)
         .map(|output| (&written, output * samples.len()))
         .collect();
-    combine_into(inputs, table, &places, samples);
-    // SAFETY: every run writes its part of every output.
-    unsafe { written.finish() }
-}
-
-/// Writes output j to the `samples.len()` elements that begin at place j.
-fn combine_into<T: Element>(
-    inputs: &[&[T]],
-    table: &[T],
-    places: &[(&Output<T>, usize)],
-    samples: Samples,
-) {
     for_each_run(samples, |range| {
         vector::run(Combine {
             inputs,
             table,
-            places,
+            places: &places,
             samples,
             range,
         });
     });
+    // SAFETY: every run writes its part of every output.
+    unsafe { written.finish() }
 }
 
 struct Combine<'a, T> {
@@ -144,28 +132,128 @@ fn weighted<'a, 'b, T: Element>(
     part
 }
 
-/// Outputs `s_j = x − scales[sample, j] · Σ terms_j`, one after the other.
+/// Σ_i table[sample, j, i] · inputs_i.
+struct Linear<'a, T> {
+    table: &'a [T],
+}
+
+impl<T: Element, const I: usize, const O: usize> Rule<T, I, O> for Linear<'_, T> {
+    type Own = [[T; I]; O];
+
+    #[inline(always)]
+    fn of_sample(&self, sample: usize) -> [[T; I]; O] {
+        let table = &self.table[sample * I * O..][..I * O];
+        std::array::from_fn(|output| std::array::from_fn(|input| table[output * I + input]))
+    }
+
+    #[inline(always)]
+    fn apply(&self, own: [[T; I]; O], inputs: [T; I]) -> [T; O] {
+        own.map(|factors| {
+            let mut sum = inputs[0] * factors[0];
+            for input in 1..I {
+                sum += inputs[input] * factors[input];
+            }
+            sum
+        })
+    }
+}
+
+/// Outputs `s_j = x − scales[sample, j] · Σ_i weights_ji · slopes_i`, one after the other; a
+/// slope of weight 0 is no part of a state.
 pub(super) fn states<T: Element>(
     x: &[T],
-    terms: &[Terms<'_, T>],
+    slopes: &[&[T]],
+    weights: &[Vec<T>],
     scales: &[T],
     samples: Samples,
 ) -> Vec<T> {
-    let written = Output::new(terms.len() * samples.len());
-    for_each_run(samples, |range| {
-        vector::run(States {
-            x,
-            terms,
-            scales,
-            written: &written,
-            samples,
-            range,
-        });
-    });
+    let written = Output::new(weights.len() * samples.len());
+    let zero = T::from_f64(0.0);
+    let dense = weights.iter().flatten().all(|&weight| weight != zero);
+    match (slopes, weights) {
+        (&[k1], [w]) if dense => states_of([x, k1], [w], scales, &written, samples),
+        (&[k1, k2], [w]) if dense => states_of([x, k1, k2], [w], scales, &written, samples),
+        (&[k1, k2], [w1, w2]) if dense => {
+            states_of([x, k1, k2], [w1, w2], scales, &written, samples);
+        }
+        (&[k1, k2, k3], [w1, w2, w3]) if dense => {
+            states_of([x, k1, k2, k3], [w1, w2, w3], scales, &written, samples);
+        }
+        (&[k1, k2, k3, k4], [w]) if dense => {
+            states_of([x, k1, k2, k3, k4], [w], scales, &written, samples);
+        }
+        _ => {
+            let terms = terms(slopes, weights);
+            for_each_run(samples, |range| {
+                vector::run(States {
+                    x,
+                    terms: &terms,
+                    scales,
+                    written: &written,
+                    samples,
+                    range,
+                });
+            });
+        }
+    }
     // SAFETY: every run writes its part of every state.
     unsafe { written.finish() }
 }
 
+/// For each state the slopes it is made of.
+pub(super) fn terms<'a, T: Element>(slopes: &[&'a [T]], weights: &[Vec<T>]) -> Vec<Terms<'a, T>> {
+    let of_state = |weights: &Vec<T>| {
+        let each = slopes.iter().copied().zip(weights.iter().copied());
+        each.filter(|(_, weight)| *weight != T::from_f64(0.0))
+            .collect()
+    };
+    weights.iter().map(of_state).collect()
+}
+
+/// [`states`] with x and the slopes as inputs, all weights of which count.
+fn states_of<T: Element, const I: usize, const O: usize>(
+    inputs: [&[T]; I],
+    weights: [&Vec<T>; O],
+    scales: &[T],
+    written: &Output<T>,
+    samples: Samples,
+) {
+    let places = std::array::from_fn(|state| (written, state * samples.len()));
+    let rule = DenseStates { weights, scales };
+    fused::run(inputs, places, &rule, samples);
+}
+
+struct DenseStates<'a, T, const O: usize> {
+    weights: [&'a Vec<T>; O],
+    scales: &'a [T],
+}
+
+impl<T: Element, const I: usize, const O: usize> Rule<T, I, O> for DenseStates<'_, T, O> {
+    /// Each state's weights behind its scale.
+    type Own = [[T; I]; O];
+
+    #[inline(always)]
+    fn of_sample(&self, sample: usize) -> [[T; I]; O] {
+        std::array::from_fn(|state| {
+            let mut own = [self.scales[sample * O + state]; I];
+            own[1..].copy_from_slice(&self.weights[state][..I - 1]);
+            own
+        })
+    }
+
+    #[inline(always)]
+    fn apply(&self, own: [[T; I]; O], inputs: [T; I]) -> [T; O] {
+        own.map(|own| {
+            let mut slope = inputs[1] * own[1];
+            for input in 2..I {
+                slope += inputs[input] * own[input];
+            }
+            inputs[0] - own[0] * slope
+        })
+    }
+}
+
+/// The same for any weights, slope by slope over pieces that stay in the nearest cache.
 struct States<'a, T> {
     x: &'a [T],
     terms: &'a [Terms<'a, T>],

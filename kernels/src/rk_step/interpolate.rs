@@ -1,8 +1,14 @@
 //! The state between data and noise, and the velocity along the line.
 
+#[cfg(feature = "cuda")]
+use super::cuda;
 use super::{Samples, cpu, require_like, stacked, unstack};
+#[cfg(feature = "cuda")]
+use crate::cuda::View;
 use crate::element::Element;
 use crate::operand::{slice, unsupported};
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::{
     CpuStorage, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Storage, Tensor,
@@ -91,12 +97,12 @@ impl Interpolate {
         let one = T::from_f64(1.0);
         let Some(difference) = &self.difference else {
             let table: Vec<T> = t.iter().flat_map(|&t| [t, one - t]).collect();
-            let [state] = cpu::combine(&[z, x], &table, self.samples);
+            let [state] = cpu::combine([z, x], &table, self.samples);
             return T::to_cpu_storage_owned(state);
         };
         let row = |&t: &T| [t, one - t, one, T::from_f64(-1.0)];
         let table: Vec<T> = t.iter().flat_map(row).collect();
-        let [state, velocity] = cpu::combine(&[z, x], &table, self.samples);
+        let [state, velocity] = cpu::combine([z, x], &table, self.samples);
         leave(difference, Storage::Cpu(T::to_cpu_storage_owned(velocity)));
         T::to_cpu_storage_owned(state)
     }
@@ -129,6 +135,30 @@ impl CustomOp3 for Interpolate {
             ),
             other => return Err(unsupported(OP, "x", other)),
         };
+        Ok((state, x_layout.shape().clone()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        x_layout: &Layout,
+        z: &CudaStorage,
+        z_layout: &Layout,
+        t: &CudaStorage,
+        t_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let (state, velocity) = cuda::interpolate(
+            x.device(),
+            View::of(OP, "x", x, x_layout)?,
+            View::of(OP, "z", z, z_layout)?,
+            View::of(OP, "t", t, t_layout)?,
+            self.samples,
+            self.difference.is_some(),
+        )?;
+        if let (Some(difference), Some(velocity)) = (&self.difference, velocity) {
+            leave(difference, Storage::Cuda(velocity));
+        }
         Ok((state, x_layout.shape().clone()))
     }
 
@@ -193,6 +223,20 @@ impl CustomOp2 for Difference {
         }
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        _: &CudaStorage,
+        layout: &Layout,
+        _: &CudaStorage,
+        _: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        match self.take()? {
+            Storage::Cuda(storage) => Ok((storage, layout.shape().clone())),
+            _ => candle_core::bail!("{OP}: the velocity lies on another device than x"),
+        }
+    }
+
     fn bwd(
         &self,
         x: &Tensor,
@@ -252,6 +296,24 @@ impl CustomOp2 for EndGradients {
         };
         Ok((found, stacked(self.outputs(), layout)))
     }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        gradient: &CudaStorage,
+        layout: &Layout,
+        t: &CudaStorage,
+        t_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let found = cuda::interpolate_gradients(
+            gradient.device(),
+            View::of(OP, "gradient", gradient, layout)?,
+            View::of(OP, "t", t, t_layout)?,
+            self.samples,
+            (self.of_x, self.of_z),
+        )?;
+        Ok((found, stacked(self.outputs(), layout)))
+    }
 }
 
 /// Σ (z − x) · dx_t over every sample, `[batch]`.
@@ -291,6 +353,31 @@ impl CustomOp3 for TimeGradient {
                 slice(OP, z, z_layout)?,
             ),
         };
+        Ok((sums, Shape::from(self.0.batch)))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        gradient: &CudaStorage,
+        gradient_layout: &Layout,
+        x: &CudaStorage,
+        x_layout: &Layout,
+        z: &CudaStorage,
+        z_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let difference = cuda::States {
+            op: OP,
+            samples: self.0,
+            weights: &[vec![1.0, -1.0]],
+            steps: &[1.0],
+        };
+        let ends = [
+            View::of(OP, "z", z, z_layout)?,
+            View::of(OP, "x", x, x_layout)?,
+        ];
+        let gradient = View::of(OP, "gradient", gradient, gradient_layout)?;
+        let sums = difference.sample_products(x.device(), gradient, &ends)?;
         Ok((sums, Shape::from(self.0.batch)))
     }
 }

@@ -1,12 +1,20 @@
 //! The catch-up loss: every head against its target and against the true velocity.
 
+#[cfg(feature = "cuda")]
+use super::cuda;
+#[cfg(feature = "cuda")]
+use super::views::with_views;
 use super::{Samples, cpu, require_like};
+#[cfg(feature = "cuda")]
+use crate::cuda::{View, tensor};
 use crate::element::Element;
-use crate::kept::scaled;
+use crate::kept::times;
 use crate::operand::{require_shape, slice, unsupported, value_error, with_slice, with_slices};
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Result, Shape, Tensor};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 const OP: &str = "catchup_loss";
 
@@ -61,15 +69,11 @@ pub fn catchup_loss(
     };
     let (predictions, velocity) = (contiguous(predictions)?, velocity.contiguous()?);
     let detached = |tensors: &[Tensor]| tensors.iter().map(Tensor::detach).collect();
-    let slot = |tensor: &Tensor| tensor.track_op().then(OnceLock::new);
-    let gradients = Arc::new(Gradients {
-        predictions: predictions.iter().map(slot).collect(),
-        velocity: slot(&velocity),
-    });
-    let op = CatchUpLoss {
+    let of_samples = weights.samples.map(|samples| samples.detach().contiguous());
+    let operands = Arc::new(Operands {
         samples,
-        predictions: detached(&predictions[1..]),
-        targets: contiguous(targets)?.iter().map(Tensor::detach).collect(),
+        predictions: detached(&predictions),
+        targets: detached(&contiguous(targets)?),
         velocity: velocity.detach(),
         mask: mask.map(Tensor::contiguous).transpose()?,
         weights: weights
@@ -78,17 +82,23 @@ pub fn catchup_loss(
             .copied()
             .zip(weights.truth.iter().copied())
             .collect(),
-        of_samples: weights
-            .samples
-            .map(|samples| samples.detach().contiguous())
-            .transpose()?,
-        gradients: gradients.clone(),
-    };
-    let mut loss = predictions[0].apply_op1(op)?;
-    for (index, prediction) in predictions.iter().enumerate().skip(1) {
-        loss = attach(loss, prediction, &gradients, Some(index))?;
+        of_samples: of_samples.transpose()?,
+        gradients: predictions
+            .iter()
+            .chain([&velocity])
+            .map(Slot::of)
+            .collect(),
+    });
+    let mut loss = predictions[0].apply_op1(CatchUpLoss(operands.clone()))?;
+    // The operator has one operand: the gradients of the others hang on operators that
+    // hand the scalar on.
+    for (slot, tensor) in predictions.iter().chain([&velocity]).enumerate().skip(1) {
+        if tensor.track_op() {
+            let operands = operands.clone();
+            loss = loss.apply_op2(tensor, Attach { operands, slot })?;
+        }
     }
-    attach(loss, &velocity, &gradients, None)
+    Ok(loss)
 }
 
 fn check(
@@ -147,26 +157,28 @@ fn check(
     Ok(samples)
 }
 
-/// The gradients of the loss that a backward pass may ask for.
-struct Gradients {
-    predictions: Vec<Option<OnceLock<Tensor>>>,
-    velocity: Option<OnceLock<Tensor>>,
+/// A gradient of the loss: absent where nobody may ask for it.
+struct Slot {
+    wanted: bool,
+    kept: Mutex<Option<Tensor>>,
 }
 
-impl Gradients {
-    /// The slot of a prediction, or of the velocity.
-    fn slot(&self, prediction: Option<usize>) -> Option<&OnceLock<Tensor>> {
-        match prediction {
-            Some(index) => self.predictions[index].as_ref(),
-            None => self.velocity.as_ref(),
+impl Slot {
+    fn of(tensor: &Tensor) -> Self {
+        Self {
+            wanted: tensor.track_op(),
+            kept: Mutex::new(None),
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Tensor>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The operand is the first prediction; the others are tied to the result by [`Attach`].
-struct CatchUpLoss {
+/// All that the loss is made of, detached, and the gradients that a pass over it has written.
+struct Operands {
     samples: Samples,
-    /// All but the first.
     predictions: Vec<Tensor>,
     targets: Vec<Tensor>,
     velocity: Tensor,
@@ -174,11 +186,13 @@ struct CatchUpLoss {
     /// (w1, w2) of every head.
     weights: Vec<(f64, f64)>,
     of_samples: Option<Tensor>,
-    gradients: Arc<Gradients>,
+    /// Of every prediction, then of the velocity.
+    gradients: Vec<Slot>,
 }
 
-impl CatchUpLoss {
-    fn forward<T: Element>(&self, first: &[T], shape: &Shape) -> Result<CpuStorage> {
+impl Operands {
+    /// The loss; gradients that are wanted go to their slots.
+    fn pass<T: Element>(&self) -> Result<T> {
         let of_samples: Vec<f64> = match &self.of_samples {
             Some(weights) => weights.to_dtype(DType::F64)?.to_vec1()?,
             None => vec![1.0; self.samples.batch],
@@ -191,89 +205,166 @@ impl CatchUpLoss {
                 .collect(),
             None => vec![true; self.samples.batch],
         };
-        let others = &self.predictions;
-        let found = with_slices::<T, _>(OP, "predictions", others, |others| {
+        let found = with_slices::<T, _>(OP, "predictions", &self.predictions, |predictions| {
             with_slices::<T, _>(OP, "targets", &self.targets, |targets| {
                 with_slice::<T, _>(OP, "velocity", &self.velocity, |velocity| {
-                    let predictions: Vec<&[T]> = std::iter::once(first)
-                        .chain(others.iter().copied())
-                        .collect();
                     let loss = cpu::Loss {
                         samples: self.samples,
-                        predictions: &predictions,
+                        predictions,
                         targets,
                         velocity,
                         mask: &mask,
                         weights: &self.weights,
                         of_samples: &of_samples,
                     };
-                    let wanted: Vec<bool> = self
-                        .gradients
-                        .predictions
-                        .iter()
-                        .map(Option::is_some)
-                        .collect();
-                    Ok(loss.run(&wanted, self.gradients.velocity.is_some()))
+                    let wanted = self.wanted();
+                    Ok(loss.run(&wanted[..predictions.len()], wanted[predictions.len()]))
                 })
             })
         })?;
-        let keep = |slot: Option<&OnceLock<Tensor>>, values: Option<Vec<T>>| -> Result<()> {
-            if let (Some(slot), Some(values)) = (slot, values) {
-                let gradient = Tensor::from_vec(values, shape, &candle_core::Device::Cpu)?;
-                slot.get_or_init(|| gradient);
+        let gradients = found.of_predictions.into_iter().chain([found.of_velocity]);
+        for (slot, values) in self.gradients.iter().zip(gradients) {
+            if let Some(values) = values {
+                let device = &candle_core::Device::Cpu;
+                *slot.lock() = Some(Tensor::from_vec(values, self.velocity.shape(), device)?);
             }
-            Ok(())
-        };
-        for (index, values) in found.of_predictions.into_iter().enumerate() {
-            keep(self.gradients.slot(Some(index)), values)?;
         }
-        keep(self.gradients.slot(None), found.of_velocity)?;
-        Ok(T::to_cpu_storage_owned(vec![T::from_f64(found.loss)]))
+        Ok(T::from_f64(found.loss))
+    }
+
+    fn wanted(&self) -> Vec<bool> {
+        self.gradients.iter().map(|slot| slot.wanted).collect()
+    }
+
+    /// A gradient times that of the loss.
+    fn gradient(&self, slot: usize, upstream: &Tensor) -> Result<Option<Tensor>> {
+        let slot = &self.gradients[slot];
+        if !slot.wanted {
+            return Ok(None);
+        }
+        #[cfg(feature = "cuda")]
+        if upstream.device().is_cuda() {
+            return self.gradient_on_device(slot, upstream).map(Some);
+        }
+        let kept = slot.lock().clone();
+        kept.map(|kept| times(OP, &kept, upstream)).transpose()
     }
 }
+
+#[cfg(feature = "cuda")]
+impl Operands {
+    fn pass_on_device(&self, device: &candle_core::CudaDevice) -> Result<CudaStorage> {
+        let one = std::slice::from_ref::<Tensor>;
+        let mask: Vec<Tensor> = self.mask.iter().cloned().collect();
+        let of_samples: Vec<Tensor> = self.of_samples.iter().cloned().collect();
+        let wanted = self.wanted();
+        let heads = self.predictions.len();
+        let found = with_views(OP, "predictions", &self.predictions, |predictions| {
+            with_views(OP, "targets", &self.targets, |targets| {
+                with_views(OP, "velocity", one(&self.velocity), |velocity| {
+                    with_views(OP, "mask", &mask, |mask| {
+                        with_views(OP, "weights.samples", &of_samples, |of_samples| {
+                            let loss = cuda::Loss {
+                                samples: self.samples,
+                                predictions,
+                                targets,
+                                velocity: velocity[0],
+                                mask: mask.first().copied(),
+                                weights: &self.weights,
+                                of_samples: of_samples.first().copied(),
+                            };
+                            loss.run(device, &wanted[..heads], wanted[heads])
+                        })
+                    })
+                })
+            })
+        })?;
+        let gradients = found.of_predictions.into_iter().chain([found.of_velocity]);
+        for (slot, gradient) in self.gradients.iter().zip(gradients) {
+            if let Some(gradient) = gradient {
+                *slot.lock() = Some(tensor(gradient, self.velocity.shape()));
+            }
+        }
+        Ok(found.loss)
+    }
+
+    /// The gradient times that of the loss, which stays on the device: reading it would make the host wait.
+    ///
+    /// It is scaled in place, which costs nothing where the factor is 1: so it is handed out once,
+    /// and another backward pass computes it anew.
+    fn gradient_on_device(&self, slot: &Slot, upstream: &Tensor) -> Result<Tensor> {
+        let mut kept = slot.lock().take();
+        if kept.is_none() {
+            self.pass_on_device(upstream.device().as_cuda_device()?)?;
+            kept = slot.lock().take();
+        }
+        let Some(kept) = kept else {
+            candle_core::bail!("{OP}: the pass wrote no gradient");
+        };
+        kept.inplace_op2(&upstream.contiguous()?, &ScaleInPlace)?;
+        Ok(kept)
+    }
+}
+
+/// `values ← values · factor` for a factor on the same device.
+#[cfg(feature = "cuda")]
+struct ScaleInPlace;
+
+#[cfg(feature = "cuda")]
+impl candle_core::InplaceOp2 for ScaleInPlace {
+    fn name(&self) -> &'static str {
+        OP
+    }
+
+    fn cpu_fwd(&self, _: &mut CpuStorage, _: &Layout, _: &CpuStorage, _: &Layout) -> Result<()> {
+        candle_core::bail!("{OP}: gradients on the CPU are not scaled in place")
+    }
+
+    fn cuda_fwd(
+        &self,
+        values: &mut CudaStorage,
+        layout: &Layout,
+        factor: &CudaStorage,
+        factor_layout: &Layout,
+    ) -> Result<()> {
+        let device = values.device().clone();
+        let form = (values.dtype(), layout.shape().elem_count());
+        let factor = View::of(OP, "gradient", factor, factor_layout)?;
+        cuda::scale_in_place(&device, values, form, factor)
+    }
+}
+
+/// The loss, as a function of the first prediction.
+struct CatchUpLoss(Arc<Operands>);
 
 impl CustomOp1 for CatchUpLoss {
     fn name(&self) -> &'static str {
         OP
     }
 
-    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let loss = match storage.dtype() {
-            DType::F32 => self.forward::<f32>(slice(OP, storage, layout)?, layout.shape())?,
-            DType::F64 => self.forward::<f64>(slice(OP, storage, layout)?, layout.shape())?,
+    fn cpu_fwd(&self, first: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
+        let loss = match first.dtype() {
+            DType::F32 => CpuStorage::F32(vec![self.0.pass()?]),
+            DType::F64 => CpuStorage::F64(vec![self.0.pass()?]),
             other => return Err(unsupported(OP, "predictions", other)),
         };
         Ok((loss, Shape::from(())))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, first: &CudaStorage, _: &Layout) -> Result<(CudaStorage, Shape)> {
+        Ok((self.0.pass_on_device(first.device())?, Shape::from(())))
+    }
+
     fn bwd(&self, _: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
-        scaled(OP, self.gradients.slot(Some(0)), gradient)
+        self.0.gradient(0, gradient)
     }
 }
 
 /// The loss, unchanged, tied to one more tensor whose gradient is known.
-fn attach(
-    loss: Tensor,
-    tensor: &Tensor,
-    gradients: &Arc<Gradients>,
-    prediction: Option<usize>,
-) -> Result<Tensor> {
-    if !tensor.track_op() {
-        return Ok(loss);
-    }
-    let gradients = gradients.clone();
-    loss.apply_op2(
-        tensor,
-        Attach {
-            gradients,
-            prediction,
-        },
-    )
-}
-
 struct Attach {
-    gradients: Arc<Gradients>,
-    prediction: Option<usize>,
+    operands: Arc<Operands>,
+    slot: usize,
 }
 
 impl CustomOp2 for Attach {
@@ -295,6 +386,17 @@ impl CustomOp2 for Attach {
         Ok((loss, Shape::from(())))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        loss: &CudaStorage,
+        layout: &Layout,
+        _: &CudaStorage,
+        _: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        Ok((loss.try_clone(layout)?, Shape::from(())))
+    }
+
     fn bwd(
         &self,
         loss: &Tensor,
@@ -302,7 +404,7 @@ impl CustomOp2 for Attach {
         _: &Tensor,
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let of_tensor = scaled(OP, self.gradients.slot(self.prediction), gradient)?;
+        let of_tensor = self.operands.gradient(self.slot, gradient)?;
         Ok((loss.track_op().then(|| gradient.clone()), of_tensor))
     }
 }

@@ -7,11 +7,15 @@
 
 mod clamped;
 mod cpu;
+#[cfg(any(feature = "cuda", test))]
+mod cuda;
 mod interpolate;
 mod loss;
 mod rule;
 mod sampler;
 mod states;
+#[cfg(feature = "cuda")]
+mod views;
 
 pub use interpolate::{interpolate, interpolate_state};
 pub use loss::{CatchUpWeights, catchup_loss};
@@ -99,7 +103,7 @@ impl Iterator for Pieces {
             .rest
             .end
             .min((sample + 1) * self.image)
-            .min(start + self.most);
+            .min(start.saturating_add(self.most));
         self.rest.start = end;
         Some((sample, start..end))
     }

@@ -1,12 +1,19 @@
 //! States of a Runge-Kutta step: `x − h Σ w k` for one or more sets of weights.
 
+#[cfg(feature = "cuda")]
+use super::cuda;
 use super::rule::StageRule;
+#[cfg(feature = "cuda")]
+use super::views::with_views;
 use super::{Samples, cpu, require_like, stacked, unstack};
+#[cfg(feature = "cuda")]
+use crate::cuda::View;
 use crate::element::Element;
 use crate::operand::{slice, unsupported, value_error, with_slices};
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Tensor};
-use cpu::Terms;
 
 /// Velocities a step may have.
 const MOST: usize = 4;
@@ -147,21 +154,19 @@ impl States {
         if slopes.iter().any(|slope| slope.track_op()) {
             return x.apply_op3(&Tensor::stack(slopes, 0)?.contiguous()?, &dt, self);
         }
-        self.slopes = slopes
-            .iter()
-            .map(|slope| slope.contiguous())
-            .collect::<Result<_>>()?;
+        // What counts in no state is not even kept.
+        let counts = |slope: &usize| self.weights.iter().any(|weights| weights[*slope] != 0.0);
+        let used: Vec<usize> = (0..slopes.len()).filter(counts).collect();
+        for weights in &mut self.weights {
+            *weights = used.iter().map(|&slope| weights[slope]).collect();
+        }
+        let used = used.into_iter().map(|slope| slopes[slope].contiguous());
+        self.slopes = used.collect::<Result<_>>()?;
         x.apply_op2(&dt, self)
     }
 
-    /// For each state the slopes it is made of; those of weight 0 are no part of it.
-    fn terms<'a, T: Element>(&self, slopes: &[&'a [T]]) -> Vec<Terms<'a, T>> {
-        let of_state = |weights: &Vec<f64>| {
-            let each = slopes.iter().zip(weights);
-            each.filter(|(_, weight)| **weight != 0.0)
-                .map(|(&slope, &weight)| (slope, T::from_f64(weight)))
-                .collect()
-        };
+    fn weights<T: Element>(&self) -> Vec<Vec<T>> {
+        let of_state = |weights: &Vec<f64>| weights.iter().map(|&w| T::from_f64(w)).collect();
         self.weights.iter().map(of_state).collect()
     }
 
@@ -171,7 +176,13 @@ impl States {
             .iter()
             .flat_map(|&dt| steps.iter().map(move |&steps| steps * dt))
             .collect();
-        T::to_cpu_storage_owned(cpu::states(x, &self.terms(slopes), &scales, self.samples))
+        T::to_cpu_storage_owned(cpu::states(
+            x,
+            slopes,
+            &self.weights(),
+            &scales,
+            self.samples,
+        ))
     }
 
     fn forward_any(
@@ -203,6 +214,44 @@ impl States {
             DType::F32 => run::<f32>(self, (x, x_layout), packed, (dt, dt_layout))?,
             DType::F64 => run::<f64>(self, (x, x_layout), packed, (dt, dt_layout))?,
             other => return Err(unsupported(self.op, "x", other)),
+        };
+        Ok((found, stacked(self.steps.len(), x_layout)))
+    }
+
+    /// As the kernels take them.
+    #[cfg(feature = "cuda")]
+    fn on_device(&self) -> cuda::States<'_> {
+        cuda::States {
+            op: self.op,
+            samples: self.samples,
+            weights: &self.weights,
+            steps: &self.steps,
+        }
+    }
+
+    #[cfg(feature = "cuda")]
+    fn forward_on_device(
+        &self,
+        (x, x_layout): (&CudaStorage, &Layout),
+        packed: Option<(&CudaStorage, &Layout)>,
+        (dt, dt_layout): (&CudaStorage, &Layout),
+    ) -> Result<(CudaStorage, Shape)> {
+        let of_x = View::of(self.op, "x", x, x_layout)?;
+        let dt = View::of(self.op, "dt", dt, dt_layout)?;
+        let run = |slopes: &[View<'_, CudaStorage>]| {
+            self.on_device().forward(x.device(), of_x, slopes, dt)
+        };
+        let found = match packed {
+            Some((packed, layout)) => {
+                let packed = View::of(self.op, "slopes", packed, layout)?;
+                let length = self.samples.len();
+                let slopes = 0..self.weights[0].len();
+                let slopes: Vec<_> = slopes
+                    .map(|slope| packed.narrow(slope * length, length))
+                    .collect();
+                run(&slopes)?
+            }
+            None => with_views(self.op, "slopes", &self.slopes, run)?,
         };
         Ok((found, stacked(self.steps.len(), x_layout)))
     }
@@ -257,6 +306,17 @@ impl CustomOp2 for States {
         self.forward_any((x, x_layout), None, (dt, dt_layout))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        x_layout: &Layout,
+        dt: &CudaStorage,
+        dt_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        self.forward_on_device((x, x_layout), None, (dt, dt_layout))
+    }
+
     fn bwd(
         &self,
         x: &Tensor,
@@ -290,6 +350,20 @@ impl CustomOp3 for States {
     ) -> Result<(CpuStorage, Shape)> {
         let packed = Some((packed, packed_layout));
         self.forward_any((x, x_layout), packed, (dt, dt_layout))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        x_layout: &Layout,
+        packed: &CudaStorage,
+        packed_layout: &Layout,
+        dt: &CudaStorage,
+        dt_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let packed = Some((packed, packed_layout));
+        self.forward_on_device((x, x_layout), packed, (dt, dt_layout))
     }
 
     fn bwd(
@@ -326,6 +400,11 @@ impl StateGradients {
     fn outputs(&self) -> usize {
         let slopes = self.states.weights.first().map_or(0, Vec::len);
         usize::from(self.of_x) + if self.of_slopes { slopes } else { 0 }
+    }
+
+    /// The shape of all, from that of the states' gradients.
+    fn shape(&self, layout: &Layout) -> Shape {
+        Shape::from([&[self.outputs()], &layout.dims()[1..]].concat())
     }
 
     fn forward<T: Element>(&self, gradient: &[T], dt: &[T]) -> CpuStorage {
@@ -375,8 +454,27 @@ impl CustomOp2 for StateGradients {
             }
             _ => self.forward::<f64>(slice(op, gradient, layout)?, slice(op, dt, dt_layout)?),
         };
-        let dims = [&[self.outputs()], &layout.dims()[1..]].concat();
-        Ok((found, Shape::from(dims)))
+        Ok((found, self.shape(layout)))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        gradient: &CudaStorage,
+        layout: &Layout,
+        dt: &CudaStorage,
+        dt_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let op = self.states.op;
+        let slopes = self.outputs() - usize::from(self.of_x);
+        let found = self.states.on_device().gradients(
+            gradient.device(),
+            View::of(op, "gradient", gradient, layout)?,
+            View::of(op, "dt", dt, dt_layout)?,
+            self.of_x,
+            slopes,
+        )?;
+        Ok((found, self.shape(layout)))
     }
 }
 
@@ -395,7 +493,7 @@ impl StepGradient {
         let scales: Vec<f64> = steps.iter().map(|steps| -steps).collect();
         with_slices::<T, _>(op, "slopes", slopes, |slopes| {
             let gradients = parts(gradient, steps.len());
-            let terms = self.0.terms(slopes);
+            let terms = cpu::terms(slopes, &self.0.weights());
             let sums = cpu::sample_products(&gradients, &terms, &scales, *samples);
             Ok(T::to_cpu_storage_owned(
                 sums.into_iter().map(T::from_f64).collect(),
@@ -415,6 +513,21 @@ impl candle_core::CustomOp1 for StepGradient {
             DType::F32 => self.forward::<f32>(slice(op, gradient, layout)?)?,
             _ => self.forward::<f64>(slice(op, gradient, layout)?)?,
         };
+        Ok((sums, Shape::from(self.0.samples.batch)))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, gradient: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        let States { op, slopes, .. } = &self.0;
+        let steps: Vec<f64> = self.0.steps.iter().map(|steps| -steps).collect();
+        let states = cuda::States {
+            steps: &steps,
+            ..self.0.on_device()
+        };
+        let of_states = View::of(op, "gradient", gradient, layout)?;
+        let sums = with_views(op, "slopes", slopes, |slopes| {
+            states.sample_products(gradient.device(), of_states, slopes)
+        })?;
         Ok((sums, Shape::from(self.0.samples.batch)))
     }
 }

@@ -179,6 +179,7 @@ impl Emulation {
                 .iter()
                 .flat_map(|&value| (value as i64).to_le_bytes())
                 .collect(),
+            DType::U8 => values.iter().map(|&value| value as u8).collect(),
             other => panic!("no numbers of type {other:?}"),
         };
         let memory = self.allocate(dtype, values.len()).unwrap();

@@ -94,9 +94,7 @@ pub(crate) fn clamped_gradient<T: Element>(
     let length = x.len();
     let written = Output::new(2 * length);
     let step = &op.step;
-    // h · (3/2 or 1) / t: how far the state moves toward the estimate.
-    let share = if op.two_steps { 1.5 } else { 1.0 } * step.h / step.t;
-    let numbers = [share, step.t, step.low, step.high].map(T::from_f64);
+    let numbers = [op.share(), step.t, step.low, step.high].map(T::from_f64);
     let (of_state, of_estimate) = gradient.split_at(length);
     threads::for_each(length.div_ceil(CHUNK), |index| {
         let range = chunk_range(length, CHUNK, index);
