@@ -25,7 +25,11 @@ fn compile_all() -> Result<(), String> {
         println!("cargo::rerun-if-env-changed={variable}");
     }
     println!("cargo::rerun-if-changed=src");
+    println!("cargo::rerun-if-env-changed=CUDA_COMPUTE_CAP");
     let nvcc = find_nvcc()?;
+    println!("cargo::rustc-env=TAPER_CUDA_TOOLKIT={}", version(&nvcc)?);
+    let capability = env::var("CUDA_COMPUTE_CAP").unwrap_or_else(|_| "native".to_owned());
+    println!("cargo::rustc-env=TAPER_CUDA_COMPUTE_CAP={capability}");
     let output = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
     let mut sources = Vec::new();
     find_sources(Path::new("src"), &mut sources)?;
@@ -64,6 +68,20 @@ fn compile_all() -> Result<(), String> {
     }
     table.push(']');
     fs::write(output.join("ptx.rs"), table).map_err(|error| error.to_string())
+}
+
+/// The toolkit's version, from `…, release 13.0, V13.0.88`.
+fn version(nvcc: &Path) -> Result<String, String> {
+    let output = Command::new(nvcc).arg("--version").output();
+    let output = output.map_err(|error| format!("{}: {error}", nvcc.display()))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let release = text
+        .split("release ")
+        .nth(1)
+        .and_then(|rest| rest.split(',').next());
+    release
+        .map(|release| release.trim().to_owned())
+        .ok_or_else(|| format!("{} --version names no release: {text}", nvcc.display()))
 }
 
 /// How many compilers run at once: as many as cargo has jobs.

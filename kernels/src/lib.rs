@@ -19,6 +19,7 @@ mod cuda;
 mod element;
 mod elementwise;
 mod error;
+mod gpu;
 mod kept;
 mod linear;
 mod log_softmax;
@@ -49,6 +50,7 @@ pub use conv1d::{Conv1dGeometry, conv1d, conv1d_input_gradient, conv1d_weight_gr
 pub use cross_entropy::cross_entropy;
 pub use ctc_loss::{CtcOptions, CtcReduction, ctc_loss};
 pub use error::KernelError;
+pub use gpu::{CompiledFor, CudaGpu, CudaReport, cuda_or_cpu, cuda_report};
 pub use linear::linear;
 pub use log_softmax::log_softmax;
 pub use max_pool2d::max_pool2d;

@@ -49,16 +49,38 @@ impl Global {
         }
     }
 
-    /// The device that computes.
+    /// The device that computes: the CPU, saying so, where there is no CUDA driver.
     pub fn device(&self) -> anyhow::Result<candle_core::Device> {
-        match self.device {
-            DeviceName::Cpu => Ok(candle_core::Device::Cpu),
-            DeviceName::Cuda(index) => candle_core::Device::new_cuda(index).map_err(|_| {
-                anyhow::anyhow!(
-                    "--device cuda:{index}: this program was compiled without CUDA; use --device cpu"
-                )
-            }),
+        let DeviceName::Cuda(index) = self.device else {
+            return Ok(candle_core::Device::Cpu);
+        };
+        match taper::kernels::cuda_or_cpu(index) {
+            Ok((device, note)) => {
+                if let Some(note) = note {
+                    anstream::eprintln!("--device cuda:{index}: {note}");
+                }
+                Ok(device)
+            }
+            Err(_) if !cfg!(feature = "cuda") => anyhow::bail!(
+                "--device cuda:{index}: this program was compiled without CUDA; use --device cpu"
+            ),
+            Err(error) => {
+                let text = error.to_string();
+                let reason = text.lines().next().unwrap_or_default();
+                anyhow::bail!("--device cuda:{index}: {reason}; `taper doctor` lists the GPUs")
+            }
         }
+    }
+
+    /// For commands that compute on the CPU only: refuses a GPU that is there.
+    pub fn require_cpu(&self, command: &str) -> anyhow::Result<()> {
+        let device = self.device()?;
+        anyhow::ensure!(
+            device.is_cpu(),
+            "--device {}: `taper {command}` computes on the CPU so far; use --device cpu",
+            self.device
+        );
+        Ok(())
     }
 }
 

@@ -92,7 +92,7 @@ struct Answer<'a> {
 }
 
 pub fn execute(args: DistillArgs, global: &Global, output: &Output) -> anyhow::Result<Status> {
-    global.device()?;
+    global.require_cpu("distill")?;
     let begun = std::time::Instant::now();
     let (config, run) = match &args.resume {
         Some(directory) => {

@@ -4,6 +4,7 @@ use crate::Status;
 use crate::args::Global;
 use crate::output::Output;
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 #[derive(Debug, Serialize)]
 struct Report {
@@ -14,11 +15,22 @@ struct Report {
     threads: usize,
     exact_kernels: bool,
     allocator: &'static str,
-    cuda: &'static str,
+    cuda: String,
+    cuda_driver: Option<String>,
+    cuda_libraries: BTreeMap<&'static str, bool>,
+    gpus: Vec<Gpu>,
     environment: Vec<(String, String)>,
 }
 
+#[derive(Debug, Serialize)]
+struct Gpu {
+    name: String,
+    compute_capability: String,
+}
+
 pub fn execute(global: &Global, output: &Output) -> anyhow::Result<Status> {
+    let found = taper::kernels::cuda_report();
+    let pair = |(major, minor): (i32, i32)| format!("{major}.{minor}");
     let report = Report {
         version: env!("CARGO_PKG_VERSION"),
         target: format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
@@ -27,7 +39,23 @@ pub fn execute(global: &Global, output: &Output) -> anyhow::Result<Status> {
         threads: global.thread_count(),
         exact_kernels: taper::kernels::exact(),
         allocator: "mimalloc",
-        cuda: "not compiled in",
+        cuda: match &found.compiled {
+            None => "not compiled in".to_string(),
+            Some(compiled) => format!(
+                "compiled with toolkit {}, kernels for compute capability {} and later, Candle's for {}",
+                compiled.toolkit, compiled.kernels, compiled.candle
+            ),
+        },
+        cuda_driver: found.driver.map(pair),
+        cuda_libraries: found.libraries.into_iter().collect(),
+        gpus: found
+            .devices
+            .into_iter()
+            .map(|gpu| Gpu {
+                name: gpu.name,
+                compute_capability: pair(gpu.compute_capability),
+            })
+            .collect(),
         environment: [
             "MIMALLOC_PURGE_DELAY",
             "CANDLE_NUM_THREADS",
@@ -55,6 +83,22 @@ fn describe(report: &Report) -> String {
         format!("allocator    {}", report.allocator),
         format!("CUDA         {}", report.cuda),
     ];
+    if report.cuda != "not compiled in" {
+        lines.push(match &report.cuda_driver {
+            Some(version) => format!("CUDA driver  for CUDA {version}"),
+            None => "CUDA driver  none: computes on the CPU".to_string(),
+        });
+        for (library, found) in &report.cuda_libraries {
+            let found = if *found { "found" } else { "missing" };
+            lines.push(format!("library      {library}: {found}"));
+        }
+        for (index, gpu) in report.gpus.iter().enumerate() {
+            let (name, capability) = (&gpu.name, &gpu.compute_capability);
+            lines.push(format!(
+                "GPU {index}        {name}, compute capability {capability}"
+            ));
+        }
+    }
     for (name, value) in &report.environment {
         lines.push(format!("environment  {name}={value}"));
     }

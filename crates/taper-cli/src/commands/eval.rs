@@ -40,7 +40,7 @@ struct Answer {
 }
 
 pub fn execute(args: &EvalArgs, global: &Global, output: &Output) -> anyhow::Result<Status> {
-    global.device()?;
+    global.require_cpu("eval")?;
     let entry = network::entry(&args.model)?;
     let loaded = network::load(entry, &args.weights, args.classes)?;
     let normalisation = Normalisation {

@@ -52,7 +52,7 @@ struct Answer {
 }
 
 pub fn execute(args: &RunArgs, global: &Global, output: &Output) -> anyhow::Result<Status> {
-    global.device()?;
+    global.require_cpu("run")?;
     for (flag, path) in [("--input", &args.input), ("--weights", &args.weights)] {
         anyhow::ensure!(
             !same_file(path, &args.output),

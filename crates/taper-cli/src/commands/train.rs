@@ -69,7 +69,7 @@ struct Answer<'a> {
 }
 
 pub fn execute(args: TrainArgs, global: &Global, output: &Output) -> anyhow::Result<Status> {
-    global.device()?;
+    global.require_cpu("train")?;
     let (config, run) = match &args.resume {
         Some(directory) => {
             let run = RunDirectory::open(directory)?;

@@ -8,14 +8,14 @@ use candle_core::DType;
 use taper::layers::Mode;
 
 pub fn execute(args: &CaseArgs, global: &Global, output: &Output) -> anyhow::Result<Status> {
-    global.device()?;
-    let case = Case::new(args, global.seed.unwrap_or(0))?;
+    let case = Case::new(args, global.seed.unwrap_or(0), &global.device()?)?;
     let config = (case.entry.config)(case.classes);
     config.build(case.store.var_builder(DType::F32))?;
     let model = config.build(case.store.frozen(DType::F32))?;
     let timing = measure(&case, args, global.thread_count(), || {
         model.forward(&case.images, Mode::Eval)?;
-        Ok(())
+        // A GPU works on after the calls have returned.
+        Ok(case.images.device().synchronize()?)
     })?;
     print(&timing, "inference", output)?;
     Ok(Status::Done)

@@ -71,7 +71,7 @@ impl Held {
 }
 
 impl Case {
-    pub fn new(args: &CaseArgs, seed: u64) -> anyhow::Result<Self> {
+    pub fn new(args: &CaseArgs, seed: u64, device: &Device) -> anyhow::Result<Self> {
         let entry = network::entry(&args.model)?;
         let before = Held::now();
         let [channels, height, width] = args.data_shape.unwrap_or(entry.input);
@@ -81,9 +81,9 @@ impl Case {
             .map_or(entry.classes, |classes| classes as usize);
         Ok(Self {
             entry,
-            store: ParameterStore::new(seed, &Device::Cpu),
-            images: noise(&[batch, channels, height, width], seed)?,
-            labels: Tensor::from_iter((0..batch).map(|i| (i % classes) as u32), &Device::Cpu)?,
+            store: ParameterStore::new(seed, device),
+            images: noise(&[batch, channels, height, width], seed)?.to_device(device)?,
+            labels: Tensor::from_iter((0..batch).map(|i| (i % classes) as u32), device)?,
             classes,
             before,
         })

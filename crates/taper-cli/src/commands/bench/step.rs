@@ -10,8 +10,7 @@ use taper::train::OptimizerConfig;
 use taper::train::optimizer::{Optimizer, Rate};
 
 pub fn execute(args: &CaseArgs, global: &Global, output: &Output) -> anyhow::Result<Status> {
-    global.device()?;
-    let case = Case::new(args, global.seed.unwrap_or(0))?;
+    let case = Case::new(args, global.seed.unwrap_or(0), &global.device()?)?;
     let config = (case.entry.config)(case.classes);
     let model = config.build(case.store.var_builder(DType::F32))?;
     let parameters = case.store.parameters();
@@ -30,7 +29,8 @@ pub fn execute(args: &CaseArgs, global: &Global, output: &Output) -> anyhow::Res
                 optimizer.step(name, parameter, gradient, rate)?;
             }
         }
-        Ok(())
+        // A GPU works on after the calls have returned.
+        Ok(case.images.device().synchronize()?)
     })?;
     print(&timing, "training step", output)?;
     Ok(Status::Done)
