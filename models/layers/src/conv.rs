@@ -73,8 +73,9 @@ impl Module for Conv2d {
 
 /// `activation(bn(conv(x)) + residual)`, as one operator where the kernels have one.
 ///
-/// In training a convolution without bias is fused with its batch norm; for evaluation without
-/// gradient the batch norm is folded into the convolution. Otherwise the operators run one by one.
+/// In training the convolution is fused with its batch norm (a bias only moves the mean, which the norm
+/// takes away again: it enters the running mean, and its gradient is 0); for evaluation without gradient
+/// the batch norm is folded into the convolution. Otherwise the operators run one by one.
 pub fn conv_bn_act(
     conv: &Conv2d,
     bn: &BatchNorm2d,
@@ -85,8 +86,17 @@ pub fn conv_bn_act(
 ) -> Result<Tensor> {
     let (gamma, beta, mean, variance, eps) = bn.affine();
     match (mode, &conv.bias) {
-        (Mode::Train, None) => {
-            let (y, statistics) = taper_kernels::conv_bn_act(
+        (Mode::Train, bias) => {
+            let idle = bias
+                .as_ref()
+                .map(|bias| bias.affine(0.0, 0.0))
+                .transpose()?;
+            let beta = match &idle {
+                // On the tape with gradient 0, so that an optimiser's weight decay reaches the bias.
+                Some(idle) => &(beta + idle)?,
+                None => beta,
+            };
+            let (y, mut statistics) = taper_kernels::conv_bn_act(
                 x,
                 &conv.weight,
                 gamma,
@@ -96,6 +106,9 @@ pub fn conv_bn_act(
                 eps,
                 activation,
             )?;
+            if let Some(bias) = bias {
+                statistics.mean = (statistics.mean + bias.detach())?;
+            }
             bn.update_running(&statistics)?;
             Ok(y)
         }

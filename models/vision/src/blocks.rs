@@ -106,6 +106,23 @@ impl ConvBn {
     }
 }
 
+/// Units one after the other, in training as one operator.
+pub(crate) fn chain(units: &[(&ConvBn, Activation)], x: &Tensor, mode: Mode) -> Result<Tensor> {
+    match mode {
+        Mode::Train => {
+            let mut run = TrainingRun::new();
+            let mut view = BlockView::Raw(0);
+            for (unit, activation) in units {
+                view = unit.push(&mut run, view, None, *activation);
+            }
+            run.forward(x)
+        }
+        Mode::Eval => units.iter().try_fold(x.clone(), |x, (unit, activation)| {
+            unit.forward(&x, None, *activation, mode)
+        }),
+    }
+}
+
 /// Global mean, then a linear layer: `[batch, channels, height, width]` → (`[batch, channels]`, `[batch, classes]`).
 pub(crate) fn pooled_head(last: &Tensor, linear: &Linear) -> Result<(Tensor, Tensor)> {
     let embedding = global_avg_pool2d(last)?;

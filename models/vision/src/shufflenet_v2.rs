@@ -2,12 +2,14 @@
 //!
 //! Source: arXiv:1807.11164, as in RepDistiller `models/ShuffleNetv2.py`.
 
-use crate::blocks::{ConvBn, ConvInit, IMAGE_CHANNELS, check_positive, interleave, pooled_head};
+use crate::blocks::{
+    ConvBn, ConvInit, IMAGE_CHANNELS, chain, check_positive, interleave, pooled_head,
+};
 use crate::{Classifier, Trunk};
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 use serde::{Deserialize, Serialize};
-use taper_kernels::Conv2dGeometry;
+use taper_kernels::{Activation, Conv2dGeometry};
 use taper_layers::{Linear, Mode};
 
 /// Channels of the stem.
@@ -74,9 +76,12 @@ impl Branch {
     }
 
     fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
-        let y = self.first.relu(x, mode)?;
-        let y = self.depthwise.plain(&y, mode)?;
-        self.last.relu(&y, mode)
+        let units = [
+            (&self.first, Activation::Relu),
+            (&self.depthwise, Activation::None),
+            (&self.last, Activation::Relu),
+        ];
+        chain(&units, x, mode)
     }
 }
 
@@ -101,8 +106,11 @@ impl DownBlock {
     }
 
     fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
-        let left = self.left_depthwise.plain(x, mode)?;
-        let left = self.left_pointwise.relu(&left, mode)?;
+        let units = [
+            (&self.left_depthwise, Activation::None),
+            (&self.left_pointwise, Activation::Relu),
+        ];
+        let left = chain(&units, x, mode)?;
         interleave(&left, &self.right.forward(x, mode)?)
     }
 }
