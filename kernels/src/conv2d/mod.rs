@@ -48,6 +48,12 @@ const OPERATOR: &str = "conv2d";
 /// tensors are f32 or all are f64. Differentiable in each of them. In f32 the sums are those of
 /// the fastest kernel for the shape.
 ///
+/// # Workspace
+/// Reused from call to call. A copy of the weight in another order, and at most 1 MiB on each thread. Winograd: the
+/// weight at 36 points in place of 9, 4 times its bytes, and 9 KiB for each input and output channel on each thread. The
+/// weight's gradient: 9 of its sums (of 4 times its bytes with Winograd); where Winograd has many channels and few
+/// tiles, the input and the gradient at 36 points in place of 16, 2.5 times their bytes with the tiles' borders.
+///
 /// # Errors
 /// A [`crate::KernelError`] inside [`candle_core::Error`] if ranks, shapes or types do not fit together.
 pub fn conv2d(

@@ -21,7 +21,8 @@ const OP: &str = "conv_bias_act";
 /// `act(input ⋆ weight + bias + residual)`, for inference: arguments as for [`conv2d`](crate::conv2d()),
 /// `residual` of the output's shape.
 ///
-/// It has no derivative: `backward` through it is an error, never a missing gradient.
+/// It has no derivative: `backward` through it is an error, never a missing gradient. Workspace: as
+/// [`conv2d`](crate::conv2d()), and weight and bias in one tensor.
 ///
 /// # Errors
 /// If a shape or type does not fit.

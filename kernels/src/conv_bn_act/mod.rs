@@ -31,6 +31,9 @@ const OP: &str = "conv_bn_act";
 /// after a `conv2d` without bias, and the same gradients, once: a gradient of this operator's gradients
 /// is not recorded; for those use the two operators.
 ///
+/// # Workspace
+/// As [`conv2d`](crate::conv2d()), and z, which is kept for the backward pass; there the gradient of z.
+///
 /// # Errors
 /// If a shape or type does not fit, or a channel has fewer than two values.
 ///

@@ -20,6 +20,8 @@ const OP: &str = "linear";
 ///
 /// `weight` is `[out, in]` and `bias` `[out]`, as PyTorch keeps them. The product is
 /// Candle's, which is right and fast; the bias and its derivative are one pass each.
+/// Workspace: the product before the bias is added, of the result's size (a tape keeps it),
+/// and the panels of the matrix product, at most 2 MiB.
 ///
 /// # Errors
 /// If a shape or type does not fit.

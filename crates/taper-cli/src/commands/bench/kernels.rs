@@ -179,7 +179,7 @@ fn save(out: &Path, rows: &[Row], roofs: &Roofs) -> anyhow::Result<()> {
 
 fn table(rows: &[Row]) -> String {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(presets::NOTHING);
     let heading = [
         "kernel",
         "size",
