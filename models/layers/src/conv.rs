@@ -87,13 +87,9 @@ pub fn conv_bn_act(
     let (gamma, beta, mean, variance, eps) = bn.affine();
     match (mode, &conv.bias) {
         (Mode::Train, bias) => {
-            let idle = bias
-                .as_ref()
-                .map(|bias| bias.affine(0.0, 0.0))
-                .transpose()?;
-            let beta = match &idle {
-                // On the tape with gradient 0, so that an optimiser's weight decay reaches the bias.
-                Some(idle) => &(beta + idle)?,
+            let beta = match bias {
+                // Zeros, but on the tape: with a gradient of 0 the bias is reached by weight decay.
+                Some(bias) => &(beta + (bias - bias)?)?,
                 None => beta,
             };
             let (y, mut statistics) = taper_kernels::conv_bn_act(
