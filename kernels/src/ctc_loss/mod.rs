@@ -1,11 +1,17 @@
 //! Connectionist temporal classification: the loss of all alignments of a target with frames.
 
 mod cpu;
+#[cfg(any(feature = "cuda", test))]
+mod cuda;
 mod wide;
 
+#[cfg(feature = "cuda")]
+use crate::cuda::{View, hold, tensor};
 use crate::element::Element;
 use crate::kept::times;
 use crate::operand::{require_float, shape_error, slice, unsupported, value_error, with_slice};
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
 use std::sync::OnceLock;
@@ -294,6 +300,27 @@ impl CustomOp1 for CtcLoss {
             DType::F64 => self.forward::<f64>(slice(OP, storage, layout)?, layout.shape())?,
             other => return Err(unsupported(OP, "log_probs", other)),
         };
+        Ok((losses, self.shape()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, storage: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        let device = storage.device();
+        let plan = cuda::plan(&self.geometry);
+        let length = plan.len();
+        let plan = Tensor::from_vec(plan, length, &candle_core::Device::Cuda(device.clone()))?;
+        let plan = hold(OP, "targets", &plan);
+        let (losses, gradient) = cuda::forward(
+            device,
+            View::of(OP, "log_probs", storage, layout)?,
+            plan.view()?,
+            &self.geometry,
+            self.reduction,
+            self.gradient.is_some(),
+        )?;
+        if let (Some(kept), Some(gradient)) = (&self.gradient, gradient) {
+            kept.get_or_init(|| tensor(gradient, layout.shape()));
+        }
         Ok((losses, self.shape()))
     }
 
