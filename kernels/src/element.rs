@@ -1,12 +1,20 @@
 //! The number types of the kernels: `f32` is the fast path, `f64` the specification.
 
+use crate::math;
 use crate::operand::unsupported;
 use candle_core::{CpuStorage, Result, WithDType};
 
 /// `f32` or `f64`.
 pub(crate) trait Element: WithDType {
     fn exp(self) -> Self;
+    /// ln(1 + x), for x of 0 or more.
+    fn ln_1p(self) -> Self;
     fn sqrt(self) -> Self;
+    fn tanh(self) -> Self;
+    /// 1 / (1 + e⁻ˣ)
+    fn sigmoid(self) -> Self;
+    /// The standard normal distribution's function and density.
+    fn normal(self) -> (Self, Self);
     /// The elements of `storage`, to be changed in place.
     fn slice_mut<'a>(
         op: &'static str,
@@ -18,11 +26,27 @@ pub(crate) trait Element: WithDType {
 impl Element for f32 {
     #[inline(always)]
     fn exp(self) -> Self {
-        f32::exp(self)
+        math::exp(self)
+    }
+    #[inline(always)]
+    fn ln_1p(self) -> Self {
+        math::ln_1p(self)
     }
     #[inline(always)]
     fn sqrt(self) -> Self {
         f32::sqrt(self)
+    }
+    #[inline(always)]
+    fn tanh(self) -> Self {
+        math::tanh(self)
+    }
+    #[inline(always)]
+    fn sigmoid(self) -> Self {
+        math::sigmoid(self)
+    }
+    #[inline(always)]
+    fn normal(self) -> (Self, Self) {
+        math::normal(self)
     }
     fn slice_mut<'a>(
         op: &'static str,
@@ -46,8 +70,26 @@ impl Element for f64 {
         f64::exp(self)
     }
     #[inline(always)]
+    fn ln_1p(self) -> Self {
+        f64::ln_1p(self)
+    }
+    #[inline(always)]
     fn sqrt(self) -> Self {
         f64::sqrt(self)
+    }
+    #[inline(always)]
+    fn tanh(self) -> Self {
+        f64::tanh(self)
+    }
+    #[inline(always)]
+    fn sigmoid(self) -> Self {
+        1.0 / (1.0 + (-self).exp())
+    }
+    #[inline(always)]
+    fn normal(self) -> (Self, Self) {
+        use std::f64::consts::{PI, SQRT_2};
+        let function = 0.5 * candle_core::cpu::erf::erfc_f64(-self / SQRT_2);
+        (function, (-0.5 * self * self).exp() / (2.0 * PI).sqrt())
     }
     fn slice_mut<'a>(
         op: &'static str,

@@ -6,6 +6,7 @@
 
 mod activation;
 mod avg_pool2d;
+mod axis;
 mod batch_norm;
 mod block_run;
 mod conv1d;
@@ -20,10 +21,11 @@ mod element;
 mod elementwise;
 mod error;
 mod gpu;
+mod glu;
 mod kept;
 mod linear;
-mod log_softmax;
 pub mod machine;
+mod math;
 mod max_pool2d;
 pub mod memory;
 mod operand;
@@ -34,14 +36,19 @@ mod pool2d;
 pub mod random;
 mod resize;
 mod rk_step;
+mod row_norm;
 mod scratch;
 mod segment_match;
 mod simd;
+mod softmax;
 pub mod testing;
 pub mod threads;
 mod vector;
 
-pub use activation::{Activation, add_relu, relu};
+pub use activation::{
+    Activation, add_relu, elu, gelu, gelu_tanh, hard_sigmoid, hard_swish, leaky_relu, mish, relu,
+    relu6, selu, sigmoid, silu, softplus, tanh,
+};
 pub use avg_pool2d::{adaptive_avg_pool2d, avg_pool2d, global_avg_pool2d};
 pub use batch_norm::{BatchStatistics, batch_norm_eval, batch_norm_train};
 pub use block_run::{Norm as BlockNorm, Unit as BlockUnit, View as BlockView, block_run};
@@ -51,8 +58,8 @@ pub use cross_entropy::cross_entropy;
 pub use ctc_loss::{CtcOptions, CtcReduction, ctc_loss};
 pub use error::KernelError;
 pub use gpu::{CompiledFor, CudaGpu, CudaReport, cuda_or_cpu, cuda_report};
+pub use glu::glu;
 pub use linear::linear;
-pub use log_softmax::log_softmax;
 pub use max_pool2d::max_pool2d;
 pub use optimiser::{AdamWHyper, SgdHyper, adamw_step, ema_step, sgd_step, squared_norm};
 pub use pool1d::{Pool1dGeometry, adaptive_avg_pool1d, avg_pool1d, max_pool1d};
@@ -62,7 +69,9 @@ pub use rk_step::{
     CatchUpWeights, SamplerStep, Stage, StageRule, catchup_loss, interpolate, interpolate_state,
     rk_stage, rk_step, sampler_update, sampler_update_with_estimate,
 };
+pub use row_norm::{group_norm, group_norm_silu, layer_norm};
 pub use segment_match::segment_match;
+pub use softmax::{log_softmax, softmax};
 
 pub use conv_bn_act::{conv_bias_act, conv_bn_act, fold_batch_norm};
 pub use conv2d::{

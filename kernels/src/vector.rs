@@ -46,7 +46,7 @@ fn run_avx512<P: Pass>(pass: P) -> P::Output {
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-fn run_avx2<P: Pass>(pass: P) -> P::Output {
+pub(crate) fn run_avx2<P: Pass>(pass: P) -> P::Output {
     pass.run()
 }
 

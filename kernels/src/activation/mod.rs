@@ -1,18 +1,14 @@
-//! The rectifier, alone and after an addition.
+//! Elementwise activations, alone and after an addition.
 
-mod cpu;
 #[cfg(any(feature = "cuda", test))]
 mod cuda;
+mod function;
+mod op;
 
-#[cfg(feature = "cuda")]
-use crate::cuda::View;
-use crate::operand::{require_dtype, require_float, require_shape, slice, unsupported};
-#[cfg(feature = "cuda")]
-use candle_core::CudaStorage;
-use candle_core::backend::BackendStorage;
-use candle_core::{
-    CpuStorage, CustomOp1, CustomOp2, DType, Layout, Result, Shape, Tensor, WithDType,
-};
+use crate::operand::{require_dtype, require_float, require_shape};
+use candle_core::{Result, Tensor};
+use function::Function;
+use op::{AddRelu, Elementwise};
 
 /// What an operator applies to its result before it is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -22,6 +18,11 @@ pub enum Activation {
     None,
     /// max(x, 0), derivative 0 at 0.
     Relu,
+}
+
+fn apply(x: &Tensor, function: Function) -> Result<Tensor> {
+    require_float(function.name(), "x", x)?;
+    x.contiguous()?.apply_op1(Elementwise(function))
 }
 
 /// `max(x, 0)` for every element; any shape.
@@ -39,8 +40,7 @@ pub enum Activation {
 /// # Ok::<(), candle_core::Error>(())
 /// ```
 pub fn relu(x: &Tensor) -> Result<Tensor> {
-    require_float("relu", "x", x)?;
-    x.contiguous()?.apply_op1(Relu)
+    apply(x, Function::Relu)
 }
 
 /// `max(a + b, 0)` for every element, in one pass; `a` and `b` of one shape.
@@ -62,146 +62,258 @@ pub fn add_relu(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     a.contiguous()?.apply_op2(&b.contiguous()?, AddRelu)
 }
 
-struct Relu;
-
-impl CustomOp1 for Relu {
-    fn name(&self) -> &'static str {
-        "relu"
-    }
-
-    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let output = match storage.dtype() {
-            DType::F32 => {
-                f32::to_cpu_storage_owned(cpu::relu::<f32>(slice("relu", storage, layout)?))
-            }
-            DType::F64 => {
-                f64::to_cpu_storage_owned(cpu::relu::<f64>(slice("relu", storage, layout)?))
-            }
-            other => return Err(unsupported("relu", "x", other)),
-        };
-        Ok((output, layout.shape().clone()))
-    }
-
-    #[cfg(feature = "cuda")]
-    fn cuda_fwd(&self, storage: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
-        let y = cuda::relu(storage.device(), View::of("relu", "x", storage, layout)?)?;
-        Ok((y, layout.shape().clone()))
-    }
-
-    fn bwd(&self, x: &Tensor, output: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
-        if !x.track_op() {
-            return Ok(None);
-        }
-        masked_gradient("relu", output, gradient).map(Some)
-    }
+/// `x` where x is positive, `slope · x` elsewhere; any shape.
+///
+/// As PyTorch's `leaky_relu`, whose derivative at 0 is the slope. Reads x once, writes the
+/// result once; the derivative reads x and the result's gradient.
+///
+/// # Errors
+/// If x is neither `f32` nor `f64`.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// let x = Tensor::new(&[-2f64, 3.], &Device::Cpu)?;
+/// let y = taper_kernels::leaky_relu(&x, 0.25)?.to_vec1::<f64>()?;
+/// assert_eq!(y, [-0.5, 3.]);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+pub fn leaky_relu(x: &Tensor, slope: f64) -> Result<Tensor> {
+    apply(x, Function::LeakyRelu { slope })
 }
 
-struct AddRelu;
-
-impl CustomOp2 for AddRelu {
-    fn name(&self) -> &'static str {
-        "add_relu"
-    }
-
-    fn cpu_fwd(
-        &self,
-        a: &CpuStorage,
-        a_layout: &Layout,
-        b: &CpuStorage,
-        b_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let output = match a.dtype() {
-            DType::F32 => CpuStorage::F32(cpu::add_relu(
-                slice("add_relu", a, a_layout)?,
-                slice("add_relu", b, b_layout)?,
-            )),
-            DType::F64 => CpuStorage::F64(cpu::add_relu(
-                slice("add_relu", a, a_layout)?,
-                slice("add_relu", b, b_layout)?,
-            )),
-            other => return Err(unsupported("add_relu", "a", other)),
-        };
-        Ok((output, a_layout.shape().clone()))
-    }
-
-    #[cfg(feature = "cuda")]
-    fn cuda_fwd(
-        &self,
-        a: &CudaStorage,
-        a_layout: &Layout,
-        b: &CudaStorage,
-        b_layout: &Layout,
-    ) -> Result<(CudaStorage, Shape)> {
-        let y = cuda::add_relu(
-            a.device(),
-            View::of("add_relu", "a", a, a_layout)?,
-            View::of("add_relu", "b", b, b_layout)?,
-        )?;
-        Ok((y, a_layout.shape().clone()))
-    }
-
-    fn bwd(
-        &self,
-        a: &Tensor,
-        b: &Tensor,
-        output: &Tensor,
-        gradient: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let gradient = masked_gradient("add_relu", output, gradient)?;
-        // Candle adds what it is handed into a fresh tensor, so one tensor serves both.
-        Ok((
-            a.track_op().then(|| gradient.clone()),
-            b.track_op().then_some(gradient),
-        ))
-    }
+/// `x` where x is positive, `alpha · (eˣ − 1)` elsewhere; any shape.
+///
+/// Clevert et al. 2016, equation 15. Reads x once, writes the result once; the derivative
+/// reads x and the result's gradient.
+///
+/// # Errors
+/// If x is neither `f32` nor `f64`.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// let x = Tensor::new(&[f64::NEG_INFINITY, 3.], &Device::Cpu)?;
+/// let y = taper_kernels::elu(&x, 0.5)?.to_vec1::<f64>()?;
+/// assert_eq!(y, [-0.5, 3.]);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+pub fn elu(x: &Tensor, alpha: f64) -> Result<Tensor> {
+    apply(x, Function::Elu { alpha, scale: 1.0 })
 }
 
-/// The gradient where the output is positive, 0 elsewhere.
-fn masked_gradient(op: &'static str, output: &Tensor, gradient: &Tensor) -> Result<Tensor> {
-    output.apply_op2_no_bwd(&gradient.contiguous()?, &MaskedGradient(op))
+/// λ and α of [`selu`]: the fixed point of mean 0 and variance 1 (Klambauer et al. 2017, equation 14).
+const SELU: Function = Function::Elu {
+    alpha: 1.673_263_242_354_377_2,
+    scale: 1.050_700_987_355_480_5,
+};
+
+/// [`elu`] with α ≈ 1.6733, times λ ≈ 1.0507: keeps mean 0 and variance 1; any shape.
+///
+/// Klambauer et al. 2017, equation 2. Reads x once, writes the result once; the derivative
+/// reads x and the result's gradient.
+///
+/// # Errors
+/// If x is neither `f32` nor `f64`.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// let x = Tensor::new(&[0f64, 1.], &Device::Cpu)?;
+/// let y = taper_kernels::selu(&x)?.to_vec1::<f64>()?;
+/// assert_eq!(y, [0., 1.050_700_987_355_480_5]);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+pub fn selu(x: &Tensor) -> Result<Tensor> {
+    apply(x, SELU)
 }
 
-struct MaskedGradient(&'static str);
+/// `min(max(x, 0), 6)`; any shape.
+///
+/// As PyTorch has it, the derivative at 0 and at 6 is 0. Reads x once, writes the result
+/// once; the derivative reads the result and its gradient.
+///
+/// # Errors
+/// If x is neither `f32` nor `f64`.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// let x = Tensor::new(&[-1f64, 2., 7.], &Device::Cpu)?;
+/// let y = taper_kernels::relu6(&x)?.to_vec1::<f64>()?;
+/// assert_eq!(y, [0., 2., 6.]);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+pub fn relu6(x: &Tensor) -> Result<Tensor> {
+    apply(x, Function::Relu6)
+}
 
-impl CustomOp2 for MaskedGradient {
-    fn name(&self) -> &'static str {
-        self.0
-    }
+/// `relu6(x + 3) / 6`; any shape.
+///
+/// PyTorch's `hardsigmoid`, with derivative 0 at ±3. Reads x once, writes the result once;
+/// the derivative reads x and the result's gradient.
+///
+/// # Errors
+/// If x is neither `f32` nor `f64`.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// let x = Tensor::new(&[-4f64, 0., 3.], &Device::Cpu)?;
+/// let y = taper_kernels::hard_sigmoid(&x)?.to_vec1::<f64>()?;
+/// assert_eq!(y, [0., 0.5, 1.]);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+pub fn hard_sigmoid(x: &Tensor) -> Result<Tensor> {
+    apply(x, Function::HardSigmoid)
+}
 
-    fn cpu_fwd(
-        &self,
-        output: &CpuStorage,
-        layout: &Layout,
-        gradient: &CpuStorage,
-        gradient_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let dx = match output.dtype() {
-            DType::F32 => CpuStorage::F32(cpu::masked_gradient(
-                slice(self.0, output, layout)?,
-                slice(self.0, gradient, gradient_layout)?,
-            )),
-            DType::F64 => CpuStorage::F64(cpu::masked_gradient(
-                slice(self.0, output, layout)?,
-                slice(self.0, gradient, gradient_layout)?,
-            )),
-            other => return Err(unsupported(self.0, "output", other)),
-        };
-        Ok((dx, layout.shape().clone()))
-    }
+/// `x · relu6(x + 3) / 6`; any shape.
+///
+/// Howard et al. 2019, section 5.2; PyTorch's `hardswish`. Reads x once, writes the result
+/// once; the derivative reads x and the result's gradient.
+///
+/// # Errors
+/// If x is neither `f32` nor `f64`.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// let x = Tensor::new(&[-4f64, 0., 4.], &Device::Cpu)?;
+/// let y = taper_kernels::hard_swish(&x)?.to_vec1::<f64>()?;
+/// assert_eq!(y, [0., 0., 4.]);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+pub fn hard_swish(x: &Tensor) -> Result<Tensor> {
+    apply(x, Function::HardSwish)
+}
 
-    #[cfg(feature = "cuda")]
-    fn cuda_fwd(
-        &self,
-        output: &CudaStorage,
-        layout: &Layout,
-        gradient: &CudaStorage,
-        gradient_layout: &Layout,
-    ) -> Result<(CudaStorage, Shape)> {
-        let dx = cuda::masked_gradient(
-            output.device(),
-            View::of(self.0, "output", output, layout)?,
-            View::of(self.0, "gradient", gradient, gradient_layout)?,
-        )?;
-        Ok((dx, layout.shape().clone()))
-    }
+/// `1 / (1 + e⁻ˣ)`; any shape.
+///
+/// Reads x once, writes the result once; the derivative `y (1 − y)` reads the result and
+/// its gradient.
+///
+/// # Errors
+/// If x is neither `f32` nor `f64`.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// let x = Tensor::new(&[0f64, 1e3], &Device::Cpu)?;
+/// let y = taper_kernels::sigmoid(&x)?.to_vec1::<f64>()?;
+/// assert_eq!(y, [0.5, 1.]);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+pub fn sigmoid(x: &Tensor) -> Result<Tensor> {
+    apply(x, Function::Sigmoid)
+}
+
+/// The hyperbolic tangent; any shape.
+///
+/// Reads x once, writes the result once; the derivative `1 − y²` reads the result and its
+/// gradient.
+///
+/// # Errors
+/// If x is neither `f32` nor `f64`.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// let x = Tensor::new(&[0f64, 1e3], &Device::Cpu)?;
+/// let y = taper_kernels::tanh(&x)?.to_vec1::<f64>()?;
+/// assert_eq!(y, [0., 1.]);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+pub fn tanh(x: &Tensor) -> Result<Tensor> {
+    apply(x, Function::Tanh)
+}
+
+/// `ln(1 + eˣ)`, never overflowing; any shape.
+///
+/// Its negative at −x is the logarithm of the sigmoid, so `softplus(x) − x · target` is the
+/// binary cross-entropy of a logit. Reads x once, writes the result once; the derivative,
+/// the sigmoid, reads x and the result's gradient.
+///
+/// # Errors
+/// If x is neither `f32` nor `f64`.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// let x = Tensor::new(&[0f64, 1e3], &Device::Cpu)?;
+/// let y = taper_kernels::softplus(&x)?.to_vec1::<f64>()?;
+/// assert_eq!(y, [2f64.ln(), 1e3]);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+pub fn softplus(x: &Tensor) -> Result<Tensor> {
+    apply(x, Function::Softplus)
+}
+
+/// `x · sigmoid(x)`, the swish; any shape.
+///
+/// Elfwing et al. 2018; Ramachandran et al. 2017. Reads x once, writes the result once; the
+/// derivative reads x and the result's gradient.
+///
+/// # Errors
+/// If x is neither `f32` nor `f64`.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// let x = Tensor::new(&[0f64, 1e3], &Device::Cpu)?;
+/// let y = taper_kernels::silu(&x)?.to_vec1::<f64>()?;
+/// assert_eq!(y, [0., 1e3]);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+pub fn silu(x: &Tensor) -> Result<Tensor> {
+    apply(x, Function::Silu)
+}
+
+/// `x · tanh(ln(1 + eˣ))`; any shape.
+///
+/// Misra 2020. Reads x once, writes the result once; the derivative reads x and the result's
+/// gradient.
+///
+/// # Errors
+/// If x is neither `f32` nor `f64`.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// let x = Tensor::new(&[0f64, 1e3], &Device::Cpu)?;
+/// let y = taper_kernels::mish(&x)?.to_vec1::<f64>()?;
+/// assert_eq!(y, [0., 1e3]);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+pub fn mish(x: &Tensor) -> Result<Tensor> {
+    apply(x, Function::Mish)
+}
+
+/// `x · Φ(x)` with Φ the standard normal distribution function; any shape.
+///
+/// Hendrycks and Gimpel 2016; PyTorch's `gelu` with `approximate='none'`. The derivative is
+/// exact: `Φ(x) + x φ(x)`. Reads x once, writes the result once; the derivative reads x and
+/// the result's gradient.
+///
+/// # Errors
+/// If x is neither `f32` nor `f64`.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// let x = Tensor::new(&[0f64, 1e3], &Device::Cpu)?;
+/// let y = taper_kernels::gelu(&x)?.to_vec1::<f64>()?;
+/// assert_eq!(y, [0., 1e3]);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+pub fn gelu(x: &Tensor) -> Result<Tensor> {
+    apply(x, Function::Gelu)
+}
+
+/// `x / 2 · (1 + tanh(√(2/π) (x + 0.044715 x³)))`, the approximation of [`gelu`]; any shape.
+///
+/// Hendrycks and Gimpel 2016, section 2; PyTorch's `gelu` with `approximate='tanh'`, with its
+/// own exact derivative. Reads x once, writes the result once; the derivative reads x and the
+/// result's gradient.
+///
+/// # Errors
+/// If x is neither `f32` nor `f64`.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// let x = Tensor::new(&[0f64, 1e3], &Device::Cpu)?;
+/// let y = taper_kernels::gelu_tanh(&x)?.to_vec1::<f64>()?;
+/// assert_eq!(y, [0., 1e3]);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+pub fn gelu_tanh(x: &Tensor) -> Result<Tensor> {
+    apply(x, Function::GeluTanh)
 }

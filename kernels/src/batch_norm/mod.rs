@@ -6,7 +6,7 @@ mod cuda;
 #[cfg(feature = "cuda")]
 mod device;
 pub(crate) mod grid;
-mod sums;
+pub(crate) mod sums;
 
 use crate::activation::Activation;
 use crate::element::Element;

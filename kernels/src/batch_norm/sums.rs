@@ -6,9 +6,9 @@ use crate::vector::{LANES, Pass, total};
 
 /// Count, mean and sum of squared deviations from it.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Moments {
+pub(crate) struct Moments {
     count: f64,
-    pub(super) mean: f64,
+    pub(crate) mean: f64,
     squares: f64,
 }
 
@@ -40,7 +40,7 @@ impl Moments {
         }
     }
 
-    pub(super) fn variance(self) -> f64 {
+    pub(crate) fn variance(self) -> f64 {
         self.squares / self.count
     }
 }
@@ -51,7 +51,7 @@ fn not_negative(value: f64) -> f64 {
 }
 
 /// The moments of a segment: its mean first, then deviations from that.
-pub(super) struct SegmentMoments<'a, T>(pub(super) &'a [T]);
+pub(crate) struct SegmentMoments<'a, T>(pub(crate) &'a [T]);
 
 impl<T: Element> Pass for SegmentMoments<'_, T> {
     type Output = Moments;

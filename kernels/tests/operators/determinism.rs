@@ -40,7 +40,7 @@ fn everything(dims: [usize; 4]) -> Result<Vec<Vec<u32>>> {
         &Device::Cpu,
     )?;
     let loss = ((matched + cross_entropy(&logits, &targets, 0.1)?)?
-        + weighted_sum(&log_softmax(&logits)?)?)?;
+        + weighted_sum(&log_softmax(&logits, 1)?)?)?;
     let gradients = loss.backward()?;
     let gradient = gradients.get(&x).expect("x has a gradient");
     let velocity = x.zeros_like()?;

@@ -224,7 +224,7 @@ fn losses_and_linear_are_pytorchs() -> Result<()> {
             cross_entropy(&vars[0], &targets, smoothing)
         })?;
     }
-    golden.check("log_softmax", &["x"], |vars| log_softmax(&vars[0]))?;
+    golden.check("log_softmax", &["x"], |vars| log_softmax(&vars[0], 1))?;
     golden.check("linear", &["x", "weight", "bias"], |vars| {
         linear(&vars[0], &vars[1], Some(&vars[2]))
     })?;

@@ -31,7 +31,7 @@ fn types() {
     let integers = Tensor::zeros((2, 3), DType::U32, &Device::Cpu).unwrap();
     let halves = Tensor::zeros((1, 1, 2, 2), DType::F16, &Device::Cpu).unwrap();
     refused(relu(&integers), &["relu", "`x`", "U32", "f32 or f64"]);
-    refused(log_softmax(&integers), &["log_softmax", "U32"]);
+    refused(log_softmax(&integers, 0), &["log_softmax", "U32"]);
     refused(squared_norm(&integers), &["squared_norm", "U32"]);
     refused(global_avg_pool2d(&halves), &["global_avg_pool2d", "F16"]);
     refused(
@@ -125,7 +125,7 @@ fn shapes() {
         linear(&zeros([2, 3]), &zeros([4, 3]), Some(&channels)),
         &["linear", "`bias`", "[3]", "[4]"],
     );
-    refused(log_softmax(&zeros([])), &["log_softmax", "`x`"]);
+    refused(log_softmax(&zeros([]), 0), &["log_softmax", "`x`"]);
     refused(
         segment_match(&zeros([2, 12, 4, 4]), &zeros([2, 5, 4, 4]), 3),
         &[

@@ -125,7 +125,7 @@ proptest! {
         let (a, b) = (uniform("rows", 0, &dims, -2.0, 2.0).unwrap(), uniform("rows", 1, &dims, -2.0, 2.0).unwrap());
         prop_assert_eq!(distance(&relu(&a).unwrap(), &a.maximum(0f64).unwrap()).unwrap(), 0.0);
         prop_assert_eq!(distance(&add_relu(&a, &b).unwrap(), &(&a + &b).unwrap().maximum(0f64).unwrap()).unwrap(), 0.0);
-        let total = log_softmax(&a).unwrap().exp().unwrap().sum_keepdim(D::Minus1).unwrap();
+        let total = log_softmax(&a, D::Minus1).unwrap().exp().unwrap().sum_keepdim(D::Minus1).unwrap();
         prop_assert!(distance(&total, &total.ones_like().unwrap()).unwrap() < 1e-12);
         let square = a.sqr().unwrap().sum_all().unwrap().to_scalar::<f64>().unwrap();
         prop_assert!((squared_norm(&a).unwrap() - square).abs() < 1e-10 * square.max(1.0));
@@ -164,7 +164,7 @@ fn empty_tensors_stay_empty() -> Result<()> {
             )?,
             &[0, 5],
         ),
-        (log_softmax(&x)?, &[0, 3, 4, 4]),
+        (log_softmax(&x, 3)?, &[0, 3, 4, 4]),
         (normed, &[0, 3, 4, 4]),
     ] {
         assert_eq!(result.dims(), dims);

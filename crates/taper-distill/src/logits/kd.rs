@@ -1,6 +1,6 @@
 //! Knowledge distillation of logits (Hinton et al., arXiv:1503.02531).
 
-use candle_core::{Result, Tensor};
+use candle_core::{D, Result, Tensor};
 
 /// The temperature of RepDistiller and NORM (method card, section 5).
 pub const KD_TEMPERATURE: f64 = 4.0;
@@ -15,7 +15,7 @@ pub fn kd_loss(
     temperature: f64,
 ) -> Result<Tensor> {
     let batch = student_logits.dim(0)?.max(1) as f64;
-    let soften = |logits: &Tensor| taper_kernels::log_softmax(&(logits / temperature)?);
+    let soften = |logits: &Tensor| taper_kernels::log_softmax(&(logits / temperature)?, D::Minus1);
     let log_p_t = soften(&teacher_logits.detach())?;
     let log_p_s = soften(student_logits)?;
     let divergence = (log_p_t.exp()? * (log_p_t - log_p_s)?)?.sum_all()?;
