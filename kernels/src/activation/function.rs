@@ -105,7 +105,7 @@ impl Function {
                 let six = c(6.0);
                 visitor.visit(
                     move |x| clamp(x, zero, six),
-                    move |y, g| if y <= zero || y >= six { zero } else { g },
+                    move |y, g| if y > zero && y < six { g } else { zero },
                 )
             }
             Self::HardSigmoid => {
@@ -164,7 +164,8 @@ impl Function {
                         let e = power(x);
                         let n = e * (e + two);
                         let rest = two / (n + two);
-                        g * (n / (n + two) + x * (rest * rest * (e * (e + one))))
+                        let rise = rest * rest * (e * (e + one));
+                        g * (n / (n + two) + x * if x > bound { zero } else { rise })
                     },
                 )
             }

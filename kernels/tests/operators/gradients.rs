@@ -1,6 +1,6 @@
 //! Every derivative against central differences in `f64`, for every argument.
 
-use candle_core::{Device, Result, Tensor, Var};
+use candle_core::{D, Device, Result, Tensor, Var};
 use taper_kernels::testing::{check_gradient, uniform, weighted_sum};
 use taper_kernels::{
     Activation, Pool1dGeometry, Pool2dGeometry, adaptive_avg_pool1d, adaptive_avg_pool2d, add_relu,

@@ -6,6 +6,7 @@
 mod conv1d;
 mod ctc_loss;
 mod determinism;
+mod functions;
 mod golden;
 mod gradients;
 mod precision;
