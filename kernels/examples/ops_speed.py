@@ -72,6 +72,35 @@ x, weight, bias = leaf(64, 256), leaf(100, 256), leaf(100)
 operator("linear 64x256->100", [x, weight, bias], lambda: F.linear(x, weight, bias))
 logits, targets = leaf(64, 100), torch.arange(64)
 operator("cross_entropy 64x100", [logits], lambda: F.cross_entropy(logits, targets, label_smoothing=0.1))
+x = (torch.rand(2048, 1024) * 8 - 4).requires_grad_()
+for name, function in {
+    "relu6": F.relu6,
+    "hard_swish": F.hardswish,
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+    "softplus": F.softplus,
+    "silu": F.silu,
+    "mish": F.mish,
+    "gelu": F.gelu,
+    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "softmax dim 1": lambda x: F.softmax(x, 1),
+    "softmax dim 0": lambda x: F.softmax(x, 0),
+    "log_softmax dim 1": lambda x: F.log_softmax(x, 1),
+    "log_softmax dim 0": lambda x: F.log_softmax(x, 0),
+    "glu dim 1": lambda x: F.glu(x, 1),
+}.items():
+    operator(f"{name} 2048x1024", [x], lambda: function(x))
+for classes in (10, 100):
+    x = leaf(4096, classes)
+    operator(f"log_softmax dim 1 4096x{classes}", [x], lambda: F.log_softmax(x, 1))
+for rows, size in [(800, 256), (800, 64), (2048, 1024)]:
+    x, weight, bias = leaf(rows, size), leaf(size), leaf(size)
+    operator(f"layer_norm {rows}x{size}", [x, weight, bias], lambda: F.layer_norm(x, (size,), weight, bias))
+for dims in [(16, 64, 32, 32), (16, 128, 8, 8)]:
+    x, weight, bias = leaf(*dims), leaf(dims[1]), leaf(dims[1])
+    name = "x".join(map(str, dims))
+    operator(f"group_norm 32 {name}", [x, weight, bias], lambda: F.group_norm(x, 32, weight, bias))
+    operator(f"group_norm 32+silu {name}", [x, weight, bias], lambda: F.silu(F.group_norm(x, 32, weight, bias)))
 for channels, side in [(128, 8), (64, 8), (256, 8), (512, 4), (512, 2), (2048, 2), (256, 4), (128, 4), (2048, 4)]:
     e, f_t = leaf(64, 8 * channels, side, side), torch.rand(64, channels, side, side)
     name = f"segment_match 64x{8 * channels}x{side}x{side}"

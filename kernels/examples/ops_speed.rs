@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 use taper_kernels::testing::uniform;
 use taper_kernels::{
     Activation, AdamWHyper, Pool2dGeometry, SgdHyper, adamw_step, adaptive_avg_pool2d, add_relu,
-    avg_pool2d, batch_norm_train, cross_entropy, global_avg_pool2d, linear, max_pool2d, relu,
-    segment_match, sgd_step, squared_norm,
+    avg_pool2d, batch_norm_train, cross_entropy, gelu, gelu_tanh, global_avg_pool2d, glu,
+    group_norm, group_norm_silu, hard_swish, layer_norm, linear, log_softmax, max_pool2d, mish,
+    relu, relu6, segment_match, sgd_step, sigmoid, silu, softmax, softplus, squared_norm, tanh,
 };
 
 #[global_allocator]
@@ -138,6 +139,8 @@ fn main() -> Result<()> {
     operator("cross_entropy 64x100", &[&logits], || {
         cross_entropy(&logits, &targets, 0.1)
     })?;
+    functions()?;
+    norms()?;
     // The taps of norm.md, section 4, with N = 8 slices.
     for (channels, side) in [
         (128, 8),
@@ -165,6 +168,68 @@ fn main() -> Result<()> {
     }
     if std::env::args().nth(2).is_none() {
         optimisers()?;
+    }
+    Ok(())
+}
+
+/// Activations, softmax and GLU.
+fn functions() -> Result<()> {
+    let x = Var::from_tensor(&single(14, &[2048, 1024])?.affine(4.0, 0.0)?)?;
+    type Function = fn(&Tensor) -> Result<Tensor>;
+    let functions: [(&str, Function); 14] = [
+        ("relu6", relu6),
+        ("hard_swish", hard_swish),
+        ("sigmoid", sigmoid),
+        ("tanh", tanh),
+        ("softplus", softplus),
+        ("silu", silu),
+        ("mish", mish),
+        ("gelu", gelu),
+        ("gelu_tanh", gelu_tanh),
+        ("softmax dim 1", |x| softmax(x, 1)),
+        ("softmax dim 0", |x| softmax(x, 0)),
+        ("log_softmax dim 1", |x| log_softmax(x, 1)),
+        ("log_softmax dim 0", |x| log_softmax(x, 0)),
+        ("glu dim 1", |x| glu(x, 1)),
+    ];
+    for (name, function) in functions {
+        operator(&format!("{name} 2048x1024"), &[&x], || function(&x))?;
+    }
+    for classes in [10, 100] {
+        let x = Var::from_tensor(&single(15, &[4096, classes])?)?;
+        operator(&format!("log_softmax dim 1 4096x{classes}"), &[&x], || {
+            log_softmax(&x, 1)
+        })?;
+    }
+    Ok(())
+}
+
+fn norms() -> Result<()> {
+    for [rows, size] in [[800, 256], [800, 64], [2048, 1024]] {
+        let x = Var::from_tensor(&single(16, &[rows, size])?)?;
+        let (weight, bias) = (
+            Var::from_tensor(&single(17, &[size])?)?,
+            Var::from_tensor(&single(18, &[size])?)?,
+        );
+        operator(
+            &format!("layer_norm {rows}x{size}"),
+            &[&x, &weight, &bias],
+            || layer_norm(&x, &[size], Some(&weight), Some(&bias), 1e-5),
+        )?;
+    }
+    for dims in [[16, 64, 32, 32], [16, 128, 8, 8]] {
+        let x = Var::from_tensor(&single(19, &dims)?)?;
+        let (weight, bias) = (
+            Var::from_tensor(&single(20, &dims[1..2])?)?,
+            Var::from_tensor(&single(21, &dims[1..2])?)?,
+        );
+        let named = |what: &str| format!("{what} {}x{}x{}x{}", dims[0], dims[1], dims[2], dims[3]);
+        operator(&named("group_norm 32"), &[&x, &weight, &bias], || {
+            group_norm(&x, 32, Some(&weight), Some(&bias), 1e-5)
+        })?;
+        operator(&named("group_norm 32+silu"), &[&x, &weight, &bias], || {
+            group_norm_silu(&x, 32, Some(&weight), Some(&bias), 1e-5)
+        })?;
     }
     Ok(())
 }
