@@ -1,9 +1,15 @@
 //! The gated linear unit.
 
 mod cpu;
+#[cfg(any(feature = "cuda", test))]
+mod cuda;
 
 use crate::axis::Axis;
+#[cfg(feature = "cuda")]
+use crate::cuda::View;
 use crate::operand::{require_float, shape_error, slice, unsupported};
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::shape::Dim;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Result, Shape, Tensor};
@@ -43,6 +49,13 @@ impl Glu {
     fn run(&self) -> usize {
         self.axis.size / 2 * self.axis.inner
     }
+
+    /// The result's shape.
+    fn halved(&self, layout: &Layout) -> Shape {
+        let mut dims = layout.dims().to_vec();
+        dims[self.dim] /= 2;
+        Shape::from(dims)
+    }
 }
 
 impl CustomOp1 for Glu {
@@ -56,9 +69,13 @@ impl CustomOp1 for Glu {
             DType::F64 => CpuStorage::F64(cpu::forward(slice(OP, x, layout)?, self.run())),
             other => return Err(unsupported(OP, "x", other)),
         };
-        let mut dims = layout.dims().to_vec();
-        dims[self.dim] /= 2;
-        Ok((output, Shape::from(dims)))
+        Ok((output, self.halved(layout)))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, x: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        let y = cuda::forward(x.device(), View::of(OP, "x", x, layout)?, self.run())?;
+        Ok((y, self.halved(layout)))
     }
 
     fn bwd(&self, x: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
@@ -100,6 +117,20 @@ impl CustomOp2 for Gradient {
             )),
             other => return Err(unsupported(OP, "x", other)),
         };
+        Ok((dx, x_layout.shape().clone()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        x_layout: &Layout,
+        gradient: &CudaStorage,
+        gradient_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let gradient = View::of(OP, "gradient", gradient, gradient_layout)?;
+        let view = View::of(OP, "x", x, x_layout)?;
+        let dx = cuda::backward(x.device(), view, gradient, self.run)?;
         Ok((dx, x_layout.shape().clone()))
     }
 }

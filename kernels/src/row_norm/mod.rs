@@ -2,6 +2,8 @@
 
 mod by_channel;
 mod by_element;
+#[cfg(any(feature = "cuda", test))]
+mod cuda;
 mod op;
 mod statistics;
 

@@ -1,11 +1,17 @@
 //! Candle's operators around the passes.
 
+#[cfg(feature = "cuda")]
+use super::cuda;
 use super::statistics::{Statistics, as_slice, as_tensor};
 use super::{by_channel, by_element};
+#[cfg(feature = "cuda")]
+use crate::cuda::View;
 use crate::element::Element;
 use crate::operand::{slice, unsupported, with_slice};
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, DType, Layout, Result, Shape, Tensor};
+#[cfg(feature = "cuda")]
+use candle_core::{CudaStorage, Storage};
 use std::sync::OnceLock;
 
 /// A tensor as runs that are normalised each by itself.
@@ -97,6 +103,27 @@ impl CustomOp3 for RowNorm {
             other => return Err(unsupported(self.op, "x", other)),
         };
         Ok((output, x_layout.shape().clone()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        x_layout: &Layout,
+        weight: &CudaStorage,
+        weight_layout: &Layout,
+        bias: &CudaStorage,
+        bias_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let operands = [
+            View::of(self.op, "x", x, x_layout)?,
+            View::of(self.op, "weight", weight, weight_layout)?,
+            View::of(self.op, "bias", bias, bias_layout)?,
+        ];
+        let (y, statistics) = cuda::forward(x.device(), self.op, operands, self.options)?;
+        let statistics = crate::cuda::tensor(statistics, (self.options.rows.count, 3));
+        self.statistics.get_or_init(|| statistics);
+        Ok((y, x_layout.shape().clone()))
     }
 
     fn bwd(
@@ -196,6 +223,33 @@ impl CustomOp3 for Gradient {
             DType::F64 => self.compute::<f64>((x, x_layout), weight, gradient)?,
             other => return Err(unsupported(self.op, "x", other)),
         };
+        let length = x_layout.shape().elem_count() + 2 * weight_layout.shape().elem_count();
+        Ok((found, Shape::from(length)))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        x_layout: &Layout,
+        weight: &CudaStorage,
+        weight_layout: &Layout,
+        gradient: &CudaStorage,
+        gradient_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let (statistics, statistics_layout) = self.statistics.storage_and_layout();
+        let (bias, bias_layout) = self.bias.storage_and_layout();
+        let (Storage::Cuda(statistics), Storage::Cuda(bias)) = (&*statistics, &*bias) else {
+            candle_core::bail!("{}: the forward pass ran on another device", self.op);
+        };
+        let operands = [
+            View::of(self.op, "x", x, x_layout)?,
+            View::of(self.op, "weight", weight, weight_layout)?,
+            View::of(self.op, "bias", bias, bias_layout)?,
+            View::of(self.op, "gradient", gradient, gradient_layout)?,
+        ];
+        let statistics = View::of(self.op, "statistics", statistics, statistics_layout)?;
+        let found = cuda::backward(x.device(), self.op, operands, statistics, self.options)?;
         let length = x_layout.shape().elem_count() + 2 * weight_layout.shape().elem_count();
         Ok((found, Shape::from(length)))
     }

@@ -2,10 +2,16 @@
 
 mod columns;
 mod cpu;
+#[cfg(any(feature = "cuda", test))]
+mod cuda;
 pub(crate) mod rows;
 
 use crate::axis::Axis;
+#[cfg(feature = "cuda")]
+use crate::cuda::View;
 use crate::operand::{require_float, slice, unsupported};
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::shape::Dim;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Result, Shape, Tensor};
@@ -77,6 +83,13 @@ impl CustomOp1 for Softmax {
         Ok((output, layout.shape().clone()))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, x: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        let view = View::of(self.op, "x", x, layout)?;
+        let y = cuda::forward(x.device(), view, self.axis, self.log)?;
+        Ok((y, layout.shape().clone()))
+    }
+
     fn bwd(&self, x: &Tensor, result: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
         if !x.track_op() {
             return Ok(None);
@@ -118,6 +131,21 @@ impl CustomOp2 for Gradient {
             )),
             other => return Err(unsupported(op, "x", other)),
         };
+        Ok((dx, y_layout.shape().clone()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        y: &CudaStorage,
+        y_layout: &Layout,
+        gradient: &CudaStorage,
+        gradient_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let Softmax { op, log, axis } = self.0;
+        let gradient = View::of(op, "gradient", gradient, gradient_layout)?;
+        let view = View::of(op, "x", y, y_layout)?;
+        let dx = cuda::backward(y.device(), view, gradient, axis, log)?;
         Ok((dx, y_layout.shape().clone()))
     }
 }

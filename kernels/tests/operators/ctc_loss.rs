@@ -1,6 +1,6 @@
 //! The CTC loss against all alignments, central differences and PyTorch (`golden/make_ctc_loss.py` made the file).
 
-use candle_core::{DType, Device, Result, Tensor, Var};
+use candle_core::{D, DType, Device, Result, Tensor, Var};
 use taper_kernels::testing::{check_gradient, uniform, weighted_sum};
 use taper_kernels::threads::set_threads;
 use taper_kernels::{CtcOptions, CtcReduction, ctc_loss, log_softmax};
@@ -65,13 +65,10 @@ fn the_loss_is_the_sum_over_all_alignments() -> Result<()> {
     ];
     for frames in 0..=6 {
         for (blank, relabel) in [(0, [0, 1, 2]), (2, [2, 0, 1]), (1, [1, 2, 0])] {
-            let log_probs = log_softmax(&uniform(
-                "ctc",
-                frames,
-                &[frames as usize, 7, 3],
-                -2.0,
-                2.0,
-            )?)?;
+            let log_probs = log_softmax(
+                &uniform("ctc", frames, &[frames as usize, 7, 3], -2.0, 2.0)?,
+                D::Minus1,
+            )?;
             let targets: Vec<Vec<u32>> = targets
                 .iter()
                 .map(|target| {
@@ -163,7 +160,7 @@ impl Golden {
             (CtcReduction::Sum, "sum"),
         ] {
             let logits = Var::from_tensor(self.get(&format!("{case}/logits"))?)?;
-            let log_probs = log_softmax(&logits)?;
+            let log_probs = log_softmax(&logits, D::Minus1)?;
             let targets = self.get(&format!("{case}/targets"))?;
             let options = CtcOptions {
                 reduction,
@@ -274,7 +271,10 @@ fn by_logarithms(rows: &[Vec<f64>], target: &[u32]) -> f64 {
 fn nothing_underflows() -> Result<()> {
     let target: Vec<u32> = (0..300).map(|index| 1 + index * index % 28).collect();
     for (spread, single) in [(1.0, false), (400.0, false), (30.0, true)] {
-        let log_probs = log_softmax(&uniform("ctc", 30, &[1500, 1, 29], -spread, spread)?)?;
+        let log_probs = log_softmax(
+            &uniform("ctc", 30, &[1500, 1, 29], -spread, spread)?,
+            D::Minus1,
+        )?;
         // Some classes have no probability at all for a while.
         let mut rows = log_probs.squeeze(1)?.to_vec2::<f64>()?;
         for row in &mut rows[500..600] {
@@ -392,7 +392,7 @@ fn results_do_not_depend_on_the_number_of_threads_and_passes() -> Result<()> {
     let evaluate = || -> Result<Vec<Vec<f64>>> {
         let x = Var::from_tensor(&x)?;
         let loss = ctc_loss(
-            &log_softmax(&x)?,
+            &log_softmax(&x, D::Minus1)?,
             &targets,
             &[60; 9],
             &lengths,
@@ -404,7 +404,7 @@ fn results_do_not_depend_on_the_number_of_threads_and_passes() -> Result<()> {
         assert_eq!(first, values(second.get(&x).unwrap())?);
         // Without a gradient, only two frames are kept: the same loss.
         let untracked = ctc_loss(
-            &log_softmax(&x.detach())?,
+            &log_softmax(&x.detach(), D::Minus1)?,
             &targets,
             &[60; 9],
             &lengths,

@@ -1,0 +1,85 @@
+// glu: x lies as [outer][a, b][run], the result as [outer][run]. LANES elements a thread at a
+// time: 16 bytes where the runs are a multiple of that, else one.
+#include "taper.cuh"
+
+template <typename T, int LANES>
+struct Piece {
+    T lane[LANES];
+};
+
+template <typename T, int LANES>
+__device__ inline Piece<T, LANES> load_piece(const T* address) {
+    Piece<T, LANES> piece;
+    if constexpr (LANES == 1) {
+        piece.lane[0] = *address;
+    } else {
+        Pack<T> pack = load_pack(address);
+        memcpy(&piece, &pack, sizeof(pack));
+    }
+    return piece;
+}
+
+template <typename T, int LANES>
+__device__ inline void store_piece(T* address, const Piece<T, LANES>& piece) {
+    if constexpr (LANES == 1) {
+        *address = piece.lane[0];
+    } else {
+        Pack<T> pack;
+        memcpy(&pack, &piece, sizeof(pack));
+        store_pack(address, pack);
+    }
+}
+
+template <typename W>
+__device__ inline W logistic(W x) {
+    return W(1) / (W(1) + W(exp(-x)));
+}
+
+// `length`: elements of the result.
+template <typename T, int LANES>
+__device__ void gate(const T* x, T* y, int64 length, int64 run) {
+    const int64 pieces = run / LANES;
+    for (int64 index = grid_thread(); index < length / LANES; index += grid_threads()) {
+        int64 outer = index / pieces, at = outer * 2 * run + (index - outer * pieces) * LANES;
+        Piece<T, LANES> a = load_piece<T, LANES>(x + at), b = load_piece<T, LANES>(x + at + run), result;
+#pragma unroll
+        for (int lane = 0; lane < LANES; lane++)
+            result.lane[lane] = narrow<T>(widen(a.lane[lane]) * logistic(widen(b.lane[lane])));
+        store_piece<T, LANES>(y + index * LANES, result);
+    }
+}
+
+template <typename T, int LANES>
+__device__ void gradient_of_gate(const T* x, const T* gradient, T* dx, int64 length, int64 run) {
+    typedef Wide<T> W;
+    const int64 pieces = run / LANES;
+    for (int64 index = grid_thread(); index < length / LANES; index += grid_threads()) {
+        int64 outer = index / pieces, at = outer * 2 * run + (index - outer * pieces) * LANES;
+        Piece<T, LANES> a = load_piece<T, LANES>(x + at), b = load_piece<T, LANES>(x + at + run);
+        Piece<T, LANES> g = load_piece<T, LANES>(gradient + index * LANES), da, db;
+#pragma unroll
+        for (int lane = 0; lane < LANES; lane++) {
+            W s = logistic(widen(b.lane[lane])), upstream = widen(g.lane[lane]);
+            da.lane[lane] = narrow<T>(upstream * s);
+            db.lane[lane] = narrow<T>(upstream * widen(a.lane[lane]) * (s * (W(1) - s)));
+        }
+        store_piece<T, LANES>(dx + at, da);
+        store_piece<T, LANES>(dx + at + run, db);
+    }
+}
+
+#define INSTANCE(T, suffix)                                                                           \
+    KERNEL(glu_##suffix, const T* x, T* y, int64 length, int64 run, int packed) {                     \
+        if (packed)                                                                                   \
+            gate<T, Pack<T>::LANES>(x, y, length, run);                                               \
+        else                                                                                          \
+            gate<T, 1>(x, y, length, run);                                                            \
+    }                                                                                                 \
+    KERNEL(glu_gradient_##suffix, const T* x, const T* gradient, T* dx, int64 length, int64 run,      \
+           int packed) {                                                                              \
+        if (packed)                                                                                   \
+            gradient_of_gate<T, Pack<T>::LANES>(x, gradient, dx, length, run);                        \
+        else                                                                                          \
+            gradient_of_gate<T, 1>(x, gradient, dx, length, run);                                     \
+    }
+EACH_TYPE(INSTANCE)
