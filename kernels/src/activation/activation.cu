@@ -165,8 +165,8 @@ struct Gelu {
     }
     template <typename W>
     __device__ static W gradient(W x, W g, W, W) {
-        W density = W(exp(W(-0.5) * x * x)) * W(0.39894228040143267794);
-        return g * (distribution(x) + x * density);
+        W slope = x * W(exp(W(-0.5) * x * x)) * W(0.39894228040143267794);
+        return g * (distribution(x) + slope);
     }
 };
 
@@ -211,7 +211,8 @@ template <typename Formula, typename T>
 __device__ void zip(const T* a, const T* b, T* y, int64 length, int packed, double p, double q) {
     typedef Wide<T> W;
     constexpr int LANES = Pack<T>::LANES;
-    int64 packs = packed ? length / LANES : 0;
+    // Two doubles at once would spill registers where a division or an exponential is called.
+    int64 packs = packed && sizeof(T) < 8 ? length / LANES : 0;
     for (int64 i = grid_thread(); i < packs; i += grid_threads()) {
         Pack<T> left = load_pack(a + i * LANES), right = load_pack(b + i * LANES), result;
 #pragma unroll
