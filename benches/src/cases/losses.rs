@@ -2,7 +2,7 @@
 
 use super::{DIFFERENTIABLE, FUSED, text};
 use crate::case::{Argument, Case, Tolerance, Values, Work};
-use candle_core::Tensor;
+use candle_core::{D, Tensor};
 use serde_json::json;
 use taper_kernels::{
     CtcOptions, CtcReduction, cross_entropy, ctc_loss, log_softmax, segment_match,
@@ -48,7 +48,13 @@ fn alignments() -> Case {
             reduction: CtcReduction::Sum,
             ..CtcOptions::default()
         };
-        ctc_loss(&log_softmax(&a[0], D::Minus1)?, &targets, &frames, &labels, &settings)
+        ctc_loss(
+            &log_softmax(&a[0], D::Minus1)?,
+            &targets,
+            &frames,
+            &labels,
+            &settings,
+        )
     };
     Case {
         kernel: "ctc_loss",

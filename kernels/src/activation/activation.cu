@@ -157,7 +157,11 @@ struct Mish {
 struct Gelu {
     template <typename W>
     __device__ static W distribution(W x) {
+#if defined(__CUDA_ARCH__)
+        return W(normcdf(x));
+#else
         return W(0.5) * W(erfc(x * W(-0.70710678118654752440)));
+#endif
     }
     template <typename W>
     __device__ static W value(W x, W, W) {
@@ -222,6 +226,7 @@ __device__ void zip(const T* a, const T* b, T* y, int64 length, int packed, doub
         }
         store_pack(y + i * LANES, result);
     }
+#pragma unroll 1
     for (int64 i = packs * LANES + grid_thread(); i < length; i += grid_threads())
         y[i] = narrow<T>(Formula::of(widen(a[i]), widen(b[i]), W(p), W(q)));
 }

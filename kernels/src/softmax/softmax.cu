@@ -28,6 +28,7 @@ struct Team {
 // LANES elements at a time: 16 bytes where rows are a multiple of that, else one.
 template <typename T, int LANES, typename Body>
 __device__ __forceinline__ void each(const T* a, const T* b, int size, int rank, int team, Body body) {
+#pragma unroll 1
     for (int i = rank * LANES; i < size; i += team * LANES) {
         if constexpr (LANES == 1) {
             body(widen(a[i]), widen(b[i]));
@@ -42,6 +43,7 @@ __device__ __forceinline__ void each(const T* a, const T* b, int size, int rank,
 // As `each`, writing what `formula` makes of the elements.
 template <typename T, int LANES, typename Formula>
 __device__ __forceinline__ void map(const T* a, const T* b, T* y, int size, int rank, int team, Formula formula) {
+#pragma unroll 1
     for (int i = rank * LANES; i < size; i += team * LANES) {
         if constexpr (LANES == 1) {
             y[i] = narrow<T>(formula(widen(a[i]), widen(b[i])));
@@ -120,9 +122,12 @@ __device__ void columns(const T* x, T* y, int64 count, int size, int64 inner, in
     for (int64 index = grid_thread(); index < count; index += grid_threads()) {
         const int64 start = column_start(index, size, inner);
         W largest = Maximum<W>::empty(), sum = W(0);
+#pragma unroll 1
         for (int i = 0; i < size; i++) largest = Maximum<W>::of(largest, widen(x[start + i * inner]));
+#pragma unroll 1
         for (int i = 0; i < size; i++) sum += W(exp(widen(x[start + i * inner]) - largest));
         const W last = log ? W(::log(sum)) : reciprocal(sum);
+#pragma unroll 1
         for (int i = 0; i < size; i++) {
             W value = widen(x[start + i * inner]) - largest;
             y[start + i * inner] = narrow<T>(log ? value - last : W(exp(value)) * last);
@@ -136,10 +141,12 @@ __device__ void gradient_of_columns(const T* y, const T* gradient, T* dx, int64 
     for (int64 index = grid_thread(); index < count; index += grid_threads()) {
         const int64 start = column_start(index, size, inner);
         W sum = W(0);
+#pragma unroll 1
         for (int i = 0; i < size; i++) {
             W g = widen(gradient[start + i * inner]);
             sum += log ? g : widen(y[start + i * inner]) * g;
         }
+#pragma unroll 1
         for (int i = 0; i < size; i++) {
             W value = widen(y[start + i * inner]), g = widen(gradient[start + i * inner]);
             dx[start + i * inner] = narrow<T>(log ? g - W(exp(value)) * sum : value * (g - sum));
@@ -149,7 +156,7 @@ __device__ void gradient_of_columns(const T* y, const T* gradient, T* dx, int64 
 
 #define ROWS(T, suffix, team, BLOCK)                                                                         \
     KERNEL(softmax_##team##_##suffix, const T* x, T* y, int64 count, int size, int log, int packed) {        \
-        if (packed)                                                                                          \
+        if (packed && sizeof(T) < 8) /* two doubles at once would spill registers */                         \
             rows<T, BLOCK, Pack<T>::LANES>(x, y, count, size, log);                                          \
         else                                                                                                 \
             rows<T, BLOCK, 1>(x, y, count, size, log);                                                       \
