@@ -8,11 +8,13 @@ mod activation;
 mod avg_pool2d;
 mod axis;
 mod batch_norm;
+mod binary_cross_entropy;
 mod block_run;
 mod conv1d;
 pub mod conv2d;
 mod conv_bn_act;
 mod conv_transpose1d;
+mod copy_strided;
 mod cross_entropy;
 mod ctc_loss;
 #[cfg(any(feature = "cuda", test))]
@@ -22,10 +24,12 @@ mod elementwise;
 mod error;
 mod gpu;
 mod glu;
+mod gather;
 mod kept;
 mod linear;
 pub mod machine;
 mod math;
+mod max_axis;
 mod max_pool2d;
 pub mod memory;
 mod operand;
@@ -41,8 +45,14 @@ mod scratch;
 mod segment_match;
 mod simd;
 mod softmax;
+mod scatter;
+mod scratch;
+mod segment_match;
+mod simd;
+mod sum_axes;
 pub mod testing;
 pub mod threads;
+mod unfold;
 mod vector;
 
 pub use activation::{
@@ -51,15 +61,21 @@ pub use activation::{
 };
 pub use avg_pool2d::{adaptive_avg_pool2d, avg_pool2d, global_avg_pool2d};
 pub use batch_norm::{BatchStatistics, batch_norm_eval, batch_norm_train};
+pub use binary_cross_entropy::binary_cross_entropy_with_logits;
 pub use block_run::{Norm as BlockNorm, Unit as BlockUnit, View as BlockView, block_run};
 pub use conv_transpose1d::{ConvTranspose1dGeometry, conv_transpose1d};
 pub use conv1d::{Conv1dGeometry, conv1d, conv1d_input_gradient, conv1d_weight_gradient};
+pub use copy_strided::{copy_strided, permute};
 pub use cross_entropy::cross_entropy;
 pub use ctc_loss::{CtcOptions, CtcReduction, ctc_loss};
 pub use error::KernelError;
 pub use gpu::{CompiledFor, CudaGpu, CudaReport, cuda_or_cpu, cuda_report};
 pub use glu::glu;
 pub use linear::linear;
+pub use gather::{embedding, gather, index_select};
+pub use linear::linear;
+pub use log_softmax::log_softmax;
+pub use max_axis::max_axis;
 pub use max_pool2d::max_pool2d;
 pub use optimiser::{AdamWHyper, SgdHyper, adamw_step, ema_step, sgd_step, squared_norm};
 pub use pool1d::{Pool1dGeometry, adaptive_avg_pool1d, avg_pool1d, max_pool1d};
@@ -72,6 +88,10 @@ pub use rk_step::{
 pub use row_norm::{group_norm, group_norm_silu, layer_norm};
 pub use segment_match::segment_match;
 pub use softmax::{log_softmax, softmax};
+pub use scatter::{scatter, scatter_add};
+pub use segment_match::segment_match;
+pub use sum_axes::sum_axes;
+pub use unfold::unfold;
 
 pub use conv_bn_act::{conv_bias_act, conv_bn_act, fold_batch_norm};
 pub use conv2d::{

@@ -1,0 +1,73 @@
+//! The largest element along an axis.
+
+mod cpu;
+
+use crate::copy_strided::copy_strided;
+use crate::element::Element;
+use crate::gather::{gather, walk::require_axis};
+use crate::operand::{require_float, shape_error, slice, unsupported};
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
+
+const OP: &str = "max_axis";
+
+/// The largest element along `axis`, which the result no longer has.
+///
+/// The values of `torch.max(x, axis)`: NaN wins, and the first of equal elements gets the whole
+/// gradient. Reads x once and writes the maxima and their positions (4 bytes each), with which the
+/// derivative scatters.
+///
+/// # Errors
+/// If x is neither `f32` nor `f64`, has no such axis, or the axis is empty.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// let x = Tensor::new(&[[1f32, 5.], [3., 2.]], &Device::Cpu)?;
+/// assert_eq!(taper_kernels::max_axis(&x, 0)?.to_vec1::<f32>()?, [3., 5.]);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+pub fn max_axis(x: &Tensor, axis: usize) -> Result<Tensor> {
+    require_float(OP, "x", x)?;
+    require_axis(OP, x, axis)?;
+    if x.dims()[axis] == 0 || u32::try_from(x.dims()[axis]).is_err() {
+        return Err(shape_error(
+            OP,
+            "x",
+            x,
+            format!("from 1 to 2³² − 1 elements along axis {axis}"),
+        ));
+    }
+    let x = copy_strided(x)?;
+    let positions = x.apply_op1_no_bwd(&FirstMaximum { axis })?;
+    gather(&x, axis, &positions)?.squeeze(axis)
+}
+
+/// Where along the axis the first largest element stands; the axis has length 1 in the result.
+struct FirstMaximum {
+    axis: usize,
+}
+
+impl FirstMaximum {
+    fn run<T: Element>(&self, storage: &CpuStorage, layout: &Layout) -> Result<Vec<u32>> {
+        let (dims, x) = (layout.dims(), slice::<T>(OP, storage, layout)?);
+        let inner = dims[self.axis + 1..].iter().product();
+        Ok(cpu::first_maxima(x, dims[self.axis], inner))
+    }
+}
+
+impl CustomOp1 for FirstMaximum {
+    fn name(&self) -> &'static str {
+        OP
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let positions = match storage.dtype() {
+            DType::F32 => self.run::<f32>(storage, layout)?,
+            DType::F64 => self.run::<f64>(storage, layout)?,
+            other => return Err(unsupported(OP, "x", other)),
+        };
+        let mut dims = layout.dims().to_vec();
+        dims[self.axis] = 1;
+        Ok((CpuStorage::U32(positions), Shape::from(dims)))
+    }
+}
