@@ -26,7 +26,7 @@ const OP: &str = "copy_strided";
 /// # Ok::<(), candle_core::Error>(())
 /// ```
 pub fn copy_strided(x: &Tensor) -> Result<Tensor> {
-    if x.is_contiguous() {
+    if is_plain(x) {
         return Ok(x.clone());
     }
     x.apply_op1(CopyStrided)
@@ -59,10 +59,16 @@ pub fn permute(x: &Tensor, axes: &[usize]) -> Result<Tensor> {
 
 /// [`copy_strided`] without a place on the tape.
 pub(crate) fn detached_copy(x: &Tensor) -> Result<Tensor> {
-    if x.is_contiguous() {
+    if is_plain(x) {
         return Ok(x.clone());
     }
     x.apply_op1_no_bwd(&CopyStrided)
+}
+
+/// Whether there is nothing to copy. An empty view that begins behind the end of its storage, which Candle's
+/// operators fail on, is made anew.
+fn is_plain(x: &Tensor) -> bool {
+    x.is_contiguous() && (x.elem_count() > 0 || x.layout().start_offset() == 0)
 }
 
 struct CopyStrided;

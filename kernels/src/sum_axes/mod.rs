@@ -42,10 +42,11 @@ pub fn sum_axes(x: &Tensor, axes: &[usize]) -> Result<Tensor> {
             }
         }
     }
+    let x = copy_strided(x)?;
     if axes.is_empty() {
-        return Ok(x.clone());
+        return Ok(x);
     }
-    copy_strided(x)?.apply_op1(SumAxes { summed })
+    x.apply_op1(SumAxes { summed })
 }
 
 struct SumAxes {
