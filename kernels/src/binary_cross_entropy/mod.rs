@@ -1,10 +1,16 @@
 //! Binary cross-entropy of logits.
 
 mod cpu;
+#[cfg(any(feature = "cuda", test))]
+mod cuda;
 
 use crate::copy_strided::copy_strided;
+#[cfg(feature = "cuda")]
+use crate::cuda::View;
 use crate::element::Element;
 use crate::operand::{require_dtype, require_float, require_shape, slice, unsupported};
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Tensor};
 
@@ -71,6 +77,22 @@ impl CustomOp2 for BinaryCrossEntropy {
             DType::F64 => Self::forward::<f64>(operands.0, operands.1)?,
             other => return Err(unsupported(OP, "logits", other)),
         };
+        Ok((loss, Shape::from(())))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        logits: &CudaStorage,
+        logits_layout: &Layout,
+        targets: &CudaStorage,
+        targets_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let loss = cuda::mean_loss(
+            logits.device(),
+            View::of(OP, "logits", logits, logits_layout)?,
+            View::of(OP, "targets", targets, targets_layout)?,
+        )?;
         Ok((loss, Shape::from(())))
     }
 
@@ -147,6 +169,29 @@ impl CustomOp3 for Gradient {
             DType::F64 => self.run::<f64>(logits, targets, gradient)?,
             other => return Err(unsupported(OP, "logits", other)),
         };
+        Ok((found, logits_layout.shape().clone()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        logits: &CudaStorage,
+        logits_layout: &Layout,
+        targets: &CudaStorage,
+        targets_layout: &Layout,
+        gradient: &CudaStorage,
+        gradient_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let targets = match self.0 {
+            Argument::Logits => Some(View::of(OP, "targets", targets, targets_layout)?),
+            Argument::Targets => None,
+        };
+        let found = cuda::gradient(
+            logits.device(),
+            View::of(OP, "logits", logits, logits_layout)?,
+            targets,
+            View::of(OP, "gradient", gradient, gradient_layout)?,
+        )?;
         Ok((found, logits_layout.shape().clone()))
     }
 }

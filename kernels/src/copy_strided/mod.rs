@@ -1,8 +1,12 @@
 //! Contiguous copies of strided views: transposes, permutations, narrowed and broadcast tensors.
 
 pub(crate) mod cpu;
+#[cfg(any(feature = "cuda", test))]
+pub(crate) mod cuda;
 
 use crate::operand::{unsupported, value_error};
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
@@ -89,6 +93,13 @@ impl CustomOp1 for CopyStrided {
             CpuStorage::F64(values) => CpuStorage::F64(cpu::copy(values, layout)),
             other => return Err(unsupported(OP, "x", other.dtype())),
         };
+        Ok((copied, layout.shape().clone()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, storage: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        let view = crate::cuda::View::strided(storage, layout);
+        let copied = cuda::copy(storage.device(), view, layout.dims(), layout.stride())?;
         Ok((copied, layout.shape().clone()))
     }
 

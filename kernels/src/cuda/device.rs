@@ -173,6 +173,18 @@ impl<'a> View<'a, CudaStorage> {
     }
 }
 
+impl<'a> View<'a, CudaStorage> {
+    /// All that a strided operand may reach, from its first element on.
+    pub(crate) fn strided(storage: &'a CudaStorage, layout: &Layout) -> Self {
+        Self {
+            memory: storage,
+            dtype: storage.dtype(),
+            start: layout.start_offset(),
+            length: length(storage).saturating_sub(layout.start_offset()),
+        }
+    }
+}
+
 /// A tensor of what a kernel wrote.
 pub(crate) fn tensor(storage: CudaStorage, shape: impl Into<Shape>) -> Tensor {
     Tensor::from_storage(Storage::Cuda(storage), shape, BackpropOp::none(), false)

@@ -1,11 +1,17 @@
 //! Elements chosen by an index tensor, and what comes back to where they were.
 
 pub(crate) mod cpu;
+#[cfg(any(feature = "cuda", test))]
+pub(crate) mod cuda;
 pub(crate) mod walk;
 
 use crate::copy_strided::copy_strided;
+#[cfg(feature = "cuda")]
+use crate::cuda::View;
 use crate::element::Element;
 use crate::operand::{require_float, shape_error, slice, unsupported};
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor};
 use walk::{Indices, Outside, Walk, require_axis, require_fit, require_index};
@@ -17,7 +23,7 @@ use walk::{Indices, Outside, Walk, require_axis, require_fit, require_index};
 ///
 /// As `torch.gather`. Differentiable in x: the gradients of elements chosen several times are
 /// added in the order of the index, whatever the number of threads. Reads the index and the chosen
-/// elements once, writes the result once.
+/// elements once, writes the result once. On a GPU the call waits for the index to be checked.
 ///
 /// # Errors
 /// If the type, rank or a length does not fit, or an index lies outside x.
@@ -174,6 +180,24 @@ impl CustomOp2 for Gather {
         }
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        x_layout: &Layout,
+        index: &CudaStorage,
+        index_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let (shape, walk) = self.walk(x_layout.dims(), index_layout);
+        cuda::check(self.op, (index, index_layout), self.axis, walk.bound)?;
+        let (x, index) = (
+            View::of(self.op, "x", x, x_layout)?,
+            View::of(self.op, "index", index, index_layout)?,
+        );
+        let picked = cuda::gather(x.memory.device(), x, index, &walk)?;
+        Ok((picked, Shape::from(shape)))
+    }
+
     fn bwd(
         &self,
         x: &Tensor,
@@ -239,5 +263,24 @@ impl CustomOp2 for GatherGradient {
             }
             other => Err(unsupported(op, "gradient", other)),
         }
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        gradient: &CudaStorage,
+        gradient_layout: &Layout,
+        index: &CudaStorage,
+        index_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let op = self.gather.op;
+        let (_, walk) = self.gather.walk(&self.x, index_layout);
+        let (gradient, index) = (
+            View::of(op, "gradient", gradient, gradient_layout)?,
+            View::of(op, "index", index, index_layout)?,
+        );
+        let zeros = (None, self.x.iter().product());
+        let dx = cuda::add(gradient.memory.device(), zeros, gradient, index, &walk)?;
+        Ok((dx, Shape::from(self.x.as_slice())))
     }
 }

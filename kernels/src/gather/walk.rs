@@ -102,6 +102,12 @@ impl Walk {
         }
     }
 
+    /// The axes of the blocks.
+    #[cfg(any(feature = "cuda", test))]
+    pub(crate) fn axes(&self) -> &[Steps] {
+        &self.blocks
+    }
+
     pub(crate) fn blocks(&self) -> usize {
         self.blocks.iter().map(|steps| steps.length).product()
     }
@@ -172,7 +178,7 @@ impl Outside {
         self.0.fetch_min(position, Ordering::Relaxed);
     }
 
-    /// The error for the first such index, which names it and the bound.
+    /// The error for the first such index, if there is one.
     pub(crate) fn check(
         self,
         op: &'static str,
@@ -181,26 +187,37 @@ impl Outside {
         axis: usize,
         bound: usize,
     ) -> Result<()> {
-        let position = self.0.into_inner();
-        if position == usize::MAX {
-            return Ok(());
+        match self.0.into_inner() {
+            usize::MAX => Ok(()),
+            position => Err(outside_error(op, indices, position, dims, axis, bound)),
         }
-        let index = match indices {
-            Indices::U32(values) => i64::from(values[position]),
-            Indices::I64(values) => values[position],
-        };
-        let (mut place, mut rest) = (Vec::new(), position);
-        for &length in dims.iter().rev() {
-            place.insert(0, rest % length.max(1));
-            rest /= length.max(1);
-        }
-        Err(value_error(
-            op,
-            "index",
-            format!("{index} at {place:?}"),
-            format!("an index from 0 below {bound}, the length of axis {axis}"),
-        ))
     }
+}
+
+/// The error for the index at `position`, which names it and the bound.
+pub(crate) fn outside_error(
+    op: &'static str,
+    indices: Indices,
+    position: usize,
+    dims: &[usize],
+    axis: usize,
+    bound: usize,
+) -> candle_core::Error {
+    let index = match indices {
+        Indices::U32(values) => i64::from(values[position]),
+        Indices::I64(values) => values[position],
+    };
+    let (mut place, mut rest) = (Vec::new(), position);
+    for &length in dims.iter().rev() {
+        place.insert(0, rest % length.max(1));
+        rest /= length.max(1);
+    }
+    value_error(
+        op,
+        "index",
+        format!("{index} at {place:?}"),
+        format!("an index from 0 below {bound}, the length of axis {axis}"),
+    )
 }
 
 /// Refuses an index that is neither `u32` nor `i64`.

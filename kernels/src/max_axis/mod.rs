@@ -1,11 +1,15 @@
 //! The largest element along an axis.
 
 mod cpu;
+#[cfg(any(feature = "cuda", test))]
+mod cuda;
 
 use crate::copy_strided::copy_strided;
 use crate::element::Element;
 use crate::gather::{gather, walk::require_axis};
 use crate::operand::{require_float, shape_error, slice, unsupported};
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
 
@@ -49,9 +53,22 @@ struct FirstMaximum {
 
 impl FirstMaximum {
     fn run<T: Element>(&self, storage: &CpuStorage, layout: &Layout) -> Result<Vec<u32>> {
-        let (dims, x) = (layout.dims(), slice::<T>(OP, storage, layout)?);
-        let inner = dims[self.axis + 1..].iter().product();
-        Ok(cpu::first_maxima(x, dims[self.axis], inner))
+        let (length, inner) = self.line(layout);
+        let x = slice::<T>(OP, storage, layout)?;
+        Ok(cpu::first_maxima(x, length, inner))
+    }
+
+    /// Elements of a line, and how far apart they lie.
+    fn line(&self, layout: &Layout) -> (usize, usize) {
+        let dims = layout.dims();
+        (dims[self.axis], dims[self.axis + 1..].iter().product())
+    }
+
+    /// The shape of the positions.
+    fn output(&self, layout: &Layout) -> Shape {
+        let mut dims = layout.dims().to_vec();
+        dims[self.axis] = 1;
+        Shape::from(dims)
     }
 }
 
@@ -66,8 +83,14 @@ impl CustomOp1 for FirstMaximum {
             DType::F64 => self.run::<f64>(storage, layout)?,
             other => return Err(unsupported(OP, "x", other)),
         };
-        let mut dims = layout.dims().to_vec();
-        dims[self.axis] = 1;
-        Ok((CpuStorage::U32(positions), Shape::from(dims)))
+        Ok((CpuStorage::U32(positions), self.output(layout)))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, storage: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        let (length, inner) = self.line(layout);
+        let x = crate::cuda::View::of(OP, "x", storage, layout)?;
+        let positions = cuda::first_maxima(storage.device(), x, length, inner)?;
+        Ok((positions, self.output(layout)))
     }
 }

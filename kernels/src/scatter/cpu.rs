@@ -7,7 +7,7 @@ use crate::gather::walk::{Indices, Outside, Walk};
 use crate::output::Output;
 
 /// x with elements of the source in their places.
-pub(super) fn replace<T: Element>(
+pub(crate) fn replace<T: Element>(
     x: &[T],
     indices: Indices,
     source: &[T],
@@ -22,7 +22,7 @@ pub(super) fn replace<T: Element>(
 }
 
 /// x with elements of the source added to their places.
-pub(super) fn add<T: Element>(
+pub(crate) fn add<T: Element>(
     x: &[T],
     indices: Indices,
     source: &[T],
@@ -35,7 +35,7 @@ pub(super) fn add<T: Element>(
 }
 
 /// The gradient with zeros in the places of the index.
-pub(super) fn clear<T: Element>(gradient: &[T], indices: Indices, walk: &Walk) -> Vec<T> {
+pub(crate) fn clear<T: Element>(gradient: &[T], indices: Indices, walk: &Walk) -> Vec<T> {
     let mut result = copied(gradient);
     // The forward pass has checked the index.
     put(&mut result, indices, walk, &Outside::none(), |to, _, _| {
@@ -46,7 +46,7 @@ pub(super) fn clear<T: Element>(gradient: &[T], indices: Indices, walk: &Walk) -
 
 /// For each of `length` elements of the source the gradient of its place, if it has one; where elements
 /// `replaced` each other, only for the last of them.
-pub(super) fn source_gradient<T: Element>(
+pub(crate) fn source_gradient<T: Element>(
     gradient: &[T],
     indices: Indices,
     walk: &Walk,

@@ -1,11 +1,19 @@
 //! A copy of a tensor with elements replaced or added where an index tensor says.
 
 mod cpu;
+#[cfg(test)]
+pub(crate) use cpu as specification;
 
 use crate::copy_strided::copy_strided;
+#[cfg(feature = "cuda")]
+use crate::cuda::View;
 use crate::element::Element;
+#[cfg(feature = "cuda")]
+use crate::gather::cuda;
 use crate::gather::walk::{Indices, Outside, Walk, require_axis, require_fit, require_index};
 use crate::operand::{require_dtype, require_float, shape_error, slice, unsupported};
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Tensor};
 
@@ -152,6 +160,31 @@ impl CustomOp3 for Scatter {
         }
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        x_layout: &Layout,
+        index: &CudaStorage,
+        index_layout: &Layout,
+        source: &CudaStorage,
+        source_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let walk = self.walk(index_layout, source_layout.dims(), x_layout.dims());
+        cuda::check(self.op, (index, index_layout), self.axis, walk.bound)?;
+        let (x, index, source) = (
+            View::of(self.op, "x", x, x_layout)?,
+            View::of(self.op, "index", index, index_layout)?,
+            View::of(self.op, "source", source, source_layout)?,
+        );
+        let device = x.memory.device();
+        let result = match self.mode {
+            Mode::Replace => cuda::replace(device, x, Some(source), index, &walk)?,
+            Mode::Add => cuda::add(device, (Some(x), x.length), source, index, &walk)?,
+        };
+        Ok((result, x_layout.shape().clone()))
+    }
+
     fn bwd(
         &self,
         x: &Tensor,
@@ -214,6 +247,25 @@ impl CustomOp2 for KeptGradient {
             other => Err(unsupported(self.0.op, "gradient", other)),
         }
     }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        gradient: &CudaStorage,
+        layout: &Layout,
+        index: &CudaStorage,
+        index_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let walk = self
+            .0
+            .walk(index_layout, index_layout.dims(), layout.dims());
+        let (gradient, index) = (
+            View::of(self.0.op, "gradient", gradient, layout)?,
+            View::of(self.0.op, "index", index, index_layout)?,
+        );
+        let kept = cuda::replace(gradient.memory.device(), gradient, None, index, &walk)?;
+        Ok((kept, layout.shape().clone()))
+    }
 }
 
 /// The gradient of the source: that of each element's place, if the element stayed there.
@@ -259,5 +311,25 @@ impl CustomOp2 for SourceGradient {
             DType::F64 => self.run::<f64>((gradient, layout), indices, index_layout),
             other => Err(unsupported(self.scatter.op, "gradient", other)),
         }
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        gradient: &CudaStorage,
+        layout: &Layout,
+        index: &CudaStorage,
+        index_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let op = self.scatter.op;
+        let walk = self.scatter.walk(index_layout, &self.source, layout.dims());
+        let (gradient, index) = (
+            View::of(op, "gradient", gradient, layout)?,
+            View::of(op, "index", index, index_layout)?,
+        );
+        let (device, length) = (gradient.memory.device(), self.source.iter().product());
+        let replaced = self.scatter.mode == Mode::Replace;
+        let found = cuda::source_gradient(device, gradient, index, &walk, length, replaced)?;
+        Ok((found, Shape::from(self.source.as_slice())))
     }
 }

@@ -38,21 +38,21 @@ pub(crate) fn sum<T: Element>(x: &[T], dims: &[usize], summed: &[bool]) -> Vec<T
 }
 
 /// A contiguous tensor as axes that are kept, axes that are summed over, and runs of adjacent elements.
-struct Problem {
-    kept: Vec<Axis>,
-    summed: Vec<Axis>,
+pub(super) struct Problem {
+    pub(super) kept: Vec<Axis>,
+    pub(super) summed: Vec<Axis>,
     /// Elements of a run.
-    run: usize,
+    pub(super) run: usize,
     /// Whether a run belongs to one sum; else its elements belong to neighbouring sums.
-    within: bool,
+    pub(super) within: bool,
 }
 
-fn count(axes: &[Axis]) -> usize {
+pub(super) fn count(axes: &[Axis]) -> usize {
     axes.iter().map(|axis| axis.length).product()
 }
 
 impl Problem {
-    fn new(dims: &[usize], summed: &[bool]) -> Self {
+    pub(super) fn new(dims: &[usize], summed: &[bool]) -> Self {
         // From the last axis to the first, neighbours of a kind made one.
         let mut groups: Vec<(usize, bool)> = Vec::new();
         for (&length, &summed) in dims.iter().zip(summed).rev() {

@@ -1,10 +1,14 @@
 //! Sums over any axes.
 
 pub(crate) mod cpu;
+#[cfg(any(feature = "cuda", test))]
+mod cuda;
 
 use crate::copy_strided::{copy_strided, detached_copy};
 use crate::element::Element;
 use crate::operand::{require_float, slice, unsupported, value_error};
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
 
@@ -55,6 +59,16 @@ struct SumAxes {
 }
 
 impl SumAxes {
+    /// The shape of the sums.
+    fn output(&self, layout: &Layout) -> Shape {
+        let axes = layout.dims().iter().zip(&self.summed);
+        let kept: Vec<usize> = axes
+            .filter(|(_, summed)| !**summed)
+            .map(|(&length, _)| length)
+            .collect();
+        Shape::from(kept)
+    }
+
     fn forward<T: Element>(&self, storage: &CpuStorage, layout: &Layout) -> Result<CpuStorage> {
         let x = slice::<T>(OP, storage, layout)?;
         Ok(T::to_cpu_storage_owned(cpu::sum(
@@ -76,14 +90,14 @@ impl CustomOp1 for SumAxes {
             DType::F64 => self.forward::<f64>(storage, layout)?,
             other => return Err(unsupported(OP, "x", other)),
         };
-        let kept: Vec<usize> = layout
-            .dims()
-            .iter()
-            .zip(&self.summed)
-            .filter(|(_, summed)| !**summed)
-            .map(|(&length, _)| length)
-            .collect();
-        Ok((sums, Shape::from(kept)))
+        Ok((sums, self.output(layout)))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, storage: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        let x = crate::cuda::View::of(OP, "x", storage, layout)?;
+        let sums = cuda::sum(storage.device(), x, layout.dims(), &self.summed)?;
+        Ok((sums, self.output(layout)))
     }
 
     fn bwd(&self, x: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {

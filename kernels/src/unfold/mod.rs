@@ -1,11 +1,15 @@
 //! Overlapping frames of an axis, and their sum.
 
 mod cpu;
+#[cfg(any(feature = "cuda", test))]
+mod cuda;
 
 use crate::copy_strided::{copy_strided, detached_copy};
 use crate::element::Element;
 use crate::gather::walk::require_axis;
 use crate::operand::{require_float, slice, unsupported, value_error};
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
 
@@ -88,6 +92,15 @@ impl CustomOp1 for Frames {
         Ok((frames, view.shape().clone()))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, storage: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        use crate::copy_strided::cuda::copy;
+        let view = self.view(layout);
+        let source = crate::cuda::View::strided(storage, &view);
+        let frames = copy(storage.device(), source, view.dims(), view.stride())?;
+        Ok((frames, view.shape().clone()))
+    }
+
     fn bwd(&self, x: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
         // The frames' axis beside their elements': lines of frames, one after another.
         let last = x.rank() - 1;
@@ -107,6 +120,14 @@ impl CustomOp1 for Frames {
 struct Fold(Frames);
 
 impl Fold {
+    /// The shape of the lines.
+    fn output(&self, layout: &Layout) -> Shape {
+        let mut dims = layout.dims().to_vec();
+        dims.truncate(dims.len() - 2);
+        dims.push(self.0.length);
+        Shape::from(dims)
+    }
+
     fn run<T: Element>(&self, storage: &CpuStorage, layout: &Layout) -> Result<CpuStorage> {
         let frames = slice::<T>(OP, storage, layout)?;
         Ok(T::to_cpu_storage_owned(cpu::fold(frames, &self.0)))
@@ -124,9 +145,13 @@ impl CustomOp1 for Fold {
             DType::F64 => self.run::<f64>(storage, layout)?,
             other => return Err(unsupported(OP, "gradient", other)),
         };
-        let mut dims = layout.dims().to_vec();
-        dims.truncate(dims.len() - 2);
-        dims.push(self.0.length);
-        Ok((folded, Shape::from(dims)))
+        Ok((folded, self.output(layout)))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, storage: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        let frames = crate::cuda::View::of(OP, "gradient", storage, layout)?;
+        let folded = cuda::fold(storage.device(), frames, &self.0)?;
+        Ok((folded, self.output(layout)))
     }
 }

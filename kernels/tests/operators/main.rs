@@ -14,3 +14,4 @@ mod refusals;
 mod resize;
 mod rk_step;
 mod shapes;
+mod special_values;

@@ -8,3 +8,4 @@ mod norms;
 mod optimisers;
 mod pooling;
 mod support;
+mod trajectories;

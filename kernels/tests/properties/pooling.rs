@@ -3,8 +3,9 @@
 use crate::support::{Input, cases, check, check_values, views};
 use proptest::prelude::*;
 use taper_kernels::{
-    Pool2dGeometry, adaptive_avg_pool2d, avg_pool2d, global_avg_pool2d, max_pool2d,
-    resize_bilinear2d, resize_nearest1d, resize_nearest2d,
+    Pool1dGeometry, Pool2dGeometry, adaptive_avg_pool1d, adaptive_avg_pool2d, avg_pool1d,
+    avg_pool2d, global_avg_pool2d, max_pool1d, max_pool2d, resize_bilinear2d, resize_nearest1d,
+    resize_nearest2d,
 };
 
 prop_compose! {
@@ -28,6 +29,11 @@ proptest! {
         let x = Input::spread(seed, &dims, view);
         check(&[&x], 1e-6, |x| max_pool2d(&x[0], &geometry));
         check(&[&x], 1e-6, |x| avg_pool2d(&x[0], &geometry, include));
+        let line = Input::spread(seed, &[batch, channels, width], view);
+        let Pool2dGeometry { window, stride, padding, ceil_mode } = geometry;
+        let geometry = Pool1dGeometry { window: window.1, stride: stride.1, padding: padding.1, ceil_mode };
+        check(&[&line], 1e-6, |x| max_pool1d(&x[0], &geometry));
+        check(&[&line], 1e-6, |x| avg_pool1d(&x[0], &geometry, include));
     }
 
     #[test]
@@ -35,6 +41,8 @@ proptest! {
         let x = Input::new(seed, &[batch, channels, size.0, size.1], view);
         check(&[&x], 1e-6, |x| adaptive_avg_pool2d(&x[0], output));
         check(&[&x], 1e-6, |x| global_avg_pool2d(&x[0]));
+        let line = Input::new(seed, &[batch, channels, size.0], view);
+        check(&[&line], 1e-6, |x| adaptive_avg_pool1d(&x[0], output.0));
     }
 
     #[test]
