@@ -29,7 +29,7 @@ pub(crate) fn with_slice<T: WithDType, R>(
     tensor: &Tensor,
     body: impl FnOnce(&[T]) -> Result<R>,
 ) -> Result<R> {
-    let tensor = tensor.contiguous()?;
+    let tensor = crate::copy_strided::detached_copy(tensor)?;
     let (storage, layout) = tensor.storage_and_layout();
     match &*storage {
         Storage::Cpu(storage) => body(slice(op, storage, layout)?),

@@ -80,7 +80,8 @@ pub(crate) fn check(
     ))
 }
 
-/// `base`, or `length` zeros, with the picked elements added to their places.
+/// `base`, or `length` zeros, with the picked elements added to their places. Sums of 16-bit numbers are
+/// kept in `f32`: 4 bytes an element of workspace.
 pub(crate) fn add<G: Gpu>(
     gpu: &G,
     (base, length): (Option<View<'_, G::Memory>>, usize),
@@ -88,16 +89,46 @@ pub(crate) fn add<G: Gpu>(
     index: View<'_, G::Memory>,
     walk: &Walk,
 ) -> Result<G::Memory> {
-    let mut data = begin(gpu, (base, length), picked.dtype)?;
+    let dtype = picked.dtype;
+    if matches!(dtype, DType::F32 | DType::F64) {
+        let mut data = begin(gpu, (base, length), dtype)?;
+        put(
+            gpu,
+            "gather_add",
+            Some(picked),
+            &mut data,
+            dtype,
+            index,
+            walk,
+        )?;
+        return Ok(data);
+    }
+    let mut sums = gpu.allocate(DType::F32, length)?;
+    let suffix = suffix("scatter_add", "x", dtype)?;
+    let name = format!("gather_begin_wide_{suffix}");
+    let mut arguments = [
+        Argument::read_if(base),
+        Argument::write(&mut sums),
+        Argument::size(length),
+    ];
+    gpu.launch(kernel(&name), Grid::over(gpu, length), &mut arguments)?;
     put(
         gpu,
         "gather_add",
         Some(picked),
-        &mut data,
-        picked.dtype,
+        &mut sums,
+        dtype,
         index,
         walk,
     )?;
+    let mut data = gpu.allocate(dtype, length)?;
+    let name = format!("gather_finish_wide_{suffix}");
+    let mut arguments = [
+        Argument::Read(gpu.view(&sums)),
+        Argument::write(&mut data),
+        Argument::size(length),
+    ];
+    gpu.launch(kernel(&name), Grid::over(gpu, length), &mut arguments)?;
     Ok(data)
 }
 
@@ -275,7 +306,7 @@ mod tests {
     use super::{add, gather, outside, replace, source_gradient};
     use crate::cuda::Gpu;
     use crate::cuda::emulation::{Emulation, TYPES, assert_close, emulate, numbers, rounded};
-    use crate::scatter::specification;
+    use crate::scatter::cpu as specification;
     use candle_core::{DType, Layout, Shape};
 
     /// Dimensions of data, index and picked, and the axis.

@@ -103,6 +103,17 @@ __device__ void begin(const T* x, T* y, int64 length) {
     for (int64 i = grid_thread(); i < length; i += grid_threads()) y[i] = x ? x[i] : narrow<T>(Wide<T>(0));
 }
 
+// Sums of 16-bit numbers are kept in float until they are complete.
+template <typename T>
+__device__ void begin_wide(const T* x, Wide<T>* y, int64 length) {
+    for (int64 i = grid_thread(); i < length; i += grid_threads()) y[i] = x ? widen(x[i]) : Wide<T>(0);
+}
+
+template <typename T>
+__device__ void finish_wide(const Wide<T>* x, T* y, int64 length) {
+    for (int64 i = grid_thread(); i < length; i += grid_threads()) y[i] = narrow<T>(x[i]);
+}
+
 #define EACH_INDEX(INSTANCE, T, suffix) INSTANCE(T, suffix, uint32, u32) INSTANCE(T, suffix, int64, i64)
 
 #define OF_INDEX(T, suffix, I, index_suffix)                                                                      \
@@ -112,10 +123,10 @@ __device__ void begin(const T* x, T* y, int64 length) {
             picked[to] = from < 0 ? narrow<T>(Wide<T>(0)) : data[from];                                           \
         });                                                                                                       \
     }                                                                                                             \
-    KERNEL(gather_add_##suffix##_##index_suffix, const T* picked, const I* index, T* data, int64 segments,        \
+    KERNEL(gather_add_##suffix##_##index_suffix, const T* picked, const I* index, Wide<T>* data, int64 segments,  \
            WALK_PARAMETERS) {                                                                                     \
         put(index, segments, WALK, [=](int64 to, int64 from, int64) {                                             \
-            data[to] = narrow<T>(widen(data[to]) + widen(picked[from]));                                          \
+            data[to] += widen(picked[from]);                                                                      \
         });                                                                                                       \
     }                                                                                                             \
     KERNEL(scatter_replace_##suffix##_##index_suffix, const T* picked, const I* index, T* data, int64 segments,   \
@@ -132,8 +143,10 @@ __device__ void begin(const T* x, T* y, int64 length) {
         });                                                                                                       \
     }
 
-#define INSTANCE(T, suffix)                                                    \
-    KERNEL(gather_begin_##suffix, const T* x, T* y, int64 length) { begin(x, y, length); } \
+#define INSTANCE(T, suffix)                                                                        \
+    KERNEL(gather_begin_##suffix, const T* x, T* y, int64 length) { begin(x, y, length); }             \
+    KERNEL(gather_begin_wide_##suffix, const T* x, Wide<T>* y, int64 length) { begin_wide(x, y, length); } \
+    KERNEL(gather_finish_wide_##suffix, const Wide<T>* x, T* y, int64 length) { finish_wide(x, y, length); } \
     EACH_INDEX(OF_INDEX, T, suffix)
 EACH_TYPE(INSTANCE)
 

@@ -1,8 +1,6 @@
 //! A copy of a tensor with elements replaced or added where an index tensor says.
 
-mod cpu;
-#[cfg(test)]
-pub(crate) use cpu as specification;
+pub(crate) mod cpu;
 
 use crate::copy_strided::copy_strided;
 #[cfg(feature = "cuda")]
