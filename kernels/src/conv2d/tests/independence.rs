@@ -89,3 +89,22 @@ fn nan_and_infinity_reach_the_outputs_they_touch() {
         }
     }
 }
+
+/// What lies behind a plane in memory belongs to another filter.
+#[test]
+fn nan_stays_in_the_filters_of_its_channel() {
+    for (channels, map, groups) in [((3, 5), (5, 7), 1), ((4, 6), (3, 3), 2)] {
+        let geometry = Conv2dGeometry::same(3).grouped(groups);
+        let p = problem(3, channels, map, (3, 3), geometry);
+        let (mut x, dy) = (random(p.input_len(), 1), random(p.output_len(), 3));
+        x[p.input_pixels()..2 * p.input_pixels()].fill(f32::NAN);
+        for level in Level::available() {
+            let dw = Method::Direct.weight_gradient(level, &p, &x, &dy);
+            for (index, &value) in dw.iter().enumerate() {
+                let (filter, channel) = (index / 9 / p.group_in(), index / 9 % p.group_in());
+                let bad = channel == 1 && filter / p.group_out() == 0;
+                assert_eq!(value.is_nan(), bad, "{level:?} {index} of {p:?}");
+            }
+        }
+    }
+}

@@ -1,10 +1,11 @@
-//! Direct weight gradient, lanes = 16 input channels (or 16 taps): dW[k] = Σ_p dY[p][k] · X[p + offset].
+//! Direct weight gradient, lanes = 16 input channels: dW[k] = Σ_p dY[p][k] · X[p + offset].
 //!
 //! Input and output gradient are turned pixel-major; a register tile holds M output channels times
 //! N vectors and runs over all pixels of some images. Images are cut into fixed chunks with sums of their own.
 
 mod collect;
 mod panel;
+mod pixels;
 mod plan;
 
 use super::super::geometry::Problem;
@@ -30,6 +31,9 @@ pub(in super::super::super) fn compute(
     input: &[f32],
     gradient: &[f32],
 ) -> Vec<f32> {
+    if problem.group_in() < BLOCK {
+        return pixels::compute(level, problem, input, gradient);
+    }
     let planes = |values, channels, pixels| PlaneSource {
         values,
         channels,
