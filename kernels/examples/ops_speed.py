@@ -68,8 +68,9 @@ for dims in [(64, 16, 32, 32), (64, 32, 16, 16), (64, 64, 8, 8)]:
     operator(f"adaptive_avg_pool2d 4x4 {name}", [x], lambda: F.adaptive_avg_pool2d(x, (4, 4)))
     operator(f"global_avg_pool2d {name}", [x], lambda: F.adaptive_avg_pool2d(x, 1).flatten(1))
 
-x, weight, bias = leaf(64, 256), leaf(100, 256), leaf(100)
-operator("linear 64x256->100", [x, weight, bias], lambda: F.linear(x, weight, bias))
+for batch, inputs, outputs in [(64, 64, 10), (64, 256, 100), (800, 256, 1024)]:
+    x, weight, bias = leaf(batch, inputs), leaf(outputs, inputs), leaf(outputs)
+    operator(f"linear {batch}x{inputs}->{outputs}", [x, weight, bias], lambda: F.linear(x, weight, bias))
 logits, targets = leaf(64, 100), torch.arange(64)
 operator("cross_entropy 64x100", [logits], lambda: F.cross_entropy(logits, targets, label_smoothing=0.1))
 x = (torch.rand(2048, 1024) * 8 - 4).requires_grad_()

@@ -126,14 +126,17 @@ fn main() -> Result<()> {
         })?;
         operator(&named("global_avg_pool2d"), &[&x], || global_avg_pool2d(&x))?;
     }
-    let (x, weight, bias) = (
-        Var::from_tensor(&single(4, &[64, 256])?)?,
-        Var::from_tensor(&single(5, &[100, 256])?)?,
-        Var::from_tensor(&single(6, &[100])?)?,
-    );
-    operator("linear 64x256->100", &[&x, &weight, &bias], || {
-        linear(&x, &weight, Some(&bias))
-    })?;
+    for (batch, inputs, outputs) in [(64, 64, 10), (64, 256, 100), (800, 256, 1024)] {
+        let (x, weight, bias) = (
+            Var::from_tensor(&single(4, &[batch, inputs])?)?,
+            Var::from_tensor(&single(5, &[outputs, inputs])?)?,
+            Var::from_tensor(&single(6, &[outputs])?)?,
+        );
+        let name = format!("linear {batch}x{inputs}->{outputs}");
+        operator(&name, &[&x, &weight, &bias], || {
+            linear(&x, &weight, Some(&bias))
+        })?;
+    }
     let logits = Var::from_tensor(&single(7, &[64, 100])?)?;
     let targets = Tensor::new((0..64u32).collect::<Vec<_>>(), &Device::Cpu)?;
     operator("cross_entropy 64x100", &[&logits], || {

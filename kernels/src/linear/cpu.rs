@@ -1,6 +1,8 @@
 //! The bias: added to every row, its derivative summed over the rows.
 
 use crate::element::Element;
+use crate::output::for_each_chunk;
+use crate::vector::{self, Pass};
 
 /// Every row plus `bias`.
 pub(super) fn add_bias<T: Element>(x: &[T], bias: &[T]) -> Vec<T> {
@@ -11,13 +13,46 @@ pub(super) fn add_bias<T: Element>(x: &[T], bias: &[T]) -> Vec<T> {
     output
 }
 
-/// The sum of every column, in `f64`.
+/// Columns whose sums one task adds up.
+const COLUMNS: usize = 64;
+
+/// The sum of every column, in `f64`, in the order of the rows.
 pub(super) fn column_sums<T: Element>(gradient: &[T], columns: usize) -> Vec<T> {
-    let mut sums = vec![0.0; columns];
-    for row in gradient.chunks_exact(columns.max(1)) {
-        for (sum, value) in sums.iter_mut().zip(row) {
-            *sum += value.to_f64();
+    let mut sums = vec![T::from_f64(0.0); columns];
+    for_each_chunk(&mut sums, COLUMNS, |index, sums| {
+        vector::run(Sums {
+            gradient,
+            columns,
+            first: index * COLUMNS,
+            sums,
+        });
+    });
+    sums
+}
+
+/// The sums of at most [`COLUMNS`] columns from `first` on.
+struct Sums<'a, T> {
+    gradient: &'a [T],
+    columns: usize,
+    first: usize,
+    sums: &'a mut [T],
+}
+
+impl<T: Element> Pass for Sums<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let mut totals = [0.0; COLUMNS];
+        let count = self.sums.len();
+        for row in self.gradient.chunks_exact(self.columns) {
+            let row = &row[self.first..self.first + count];
+            for (total, value) in totals.iter_mut().zip(row) {
+                *total += value.to_f64();
+            }
+        }
+        for (sum, &total) in self.sums.iter_mut().zip(&totals) {
+            *sum = T::from_f64(total);
         }
     }
-    sums.into_iter().map(T::from_f64).collect()
 }
