@@ -17,6 +17,9 @@ const SHORT: usize = 32;
 /// Images that fill a register tile well enough.
 const IMAGES_AT_LEAST: usize = 4;
 
+/// Taps of a kernel for which shifted copies of the gradient cost more than unaligned reads of one.
+const LONG: usize = 8;
+
 /// How the rows of a pass lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Shape {
@@ -97,7 +100,12 @@ pub(crate) fn input_gradient(problem: &Problem, dy: &[f32], w: &[f32]) -> Vec<f3
     let level = Level::best();
     let shape = Shape::choose(problem, problem.input.1.div_ceil(problem.geometry.stride.1));
     if shape == Shape::Rows {
-        return Method::choose(problem).input_gradient(level, problem, dy, w);
+        let method = Method::choose(problem);
+        // Shifted planes are copied once a column of the kernel: for a column, once.
+        return match method == Method::Direct && problem.kernel.1 >= LONG {
+            true => method.input_gradient(level, &Shape::Column.turn(problem), dy, w),
+            false => method.input_gradient(level, problem, dy, w),
+        };
     }
     let turned = shape.turn(problem);
     let pass = |level, from: &Rows, to: &RowsSink| match shape {
