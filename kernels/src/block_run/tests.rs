@@ -65,8 +65,11 @@ struct Case {
 struct Operands {
     input: Var,
     /// Weight, gamma and beta of each value; the first has no weight.
-    parameters: Vec<(Option<Var>, Option<(Var, Var)>)>,
+    parameters: Vec<(Option<Var>, NormParameters)>,
 }
+
+/// Gamma and beta.
+type NormParameters = Option<(Var, Var)>;
 
 fn variable(shape: &[usize], seed: u64, around: f64, dtype: DType) -> Result<Var> {
     // The same numbers in both types: what f32 holds.

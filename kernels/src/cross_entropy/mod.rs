@@ -107,6 +107,8 @@ struct CrossEntropy {
 
 impl CrossEntropy {
     fn forward<T: Element>(&self, logits: &[T], shape: &Shape) -> Result<CpuStorage> {
+        // With one device there is one kind of targets.
+        #[allow(clippy::infallible_destructuring_match)]
         let targets = match &self.targets {
             Targets::Host(targets) => targets,
             #[cfg(feature = "cuda")]
