@@ -14,7 +14,10 @@ use taper_kernels::{resize_bilinear2d, resize_nearest2d};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Batch, channels, input and output sizes.
-const ROWS: &[(usize, usize, (usize, usize), (usize, usize))] = &[
+/// Batch, channels, and sizes of input and output.
+type Row = (usize, usize, (usize, usize), (usize, usize));
+
+const ROWS: &[Row] = &[
     (16, 64, (16, 16), (32, 32)),
     (16, 128, (8, 8), (16, 16)),
     (8, 32, (64, 64), (128, 128)),

@@ -173,7 +173,8 @@ fn ctc(frames: usize, batch: usize, classes: usize, longest: usize) -> Result<()
         copy: f64::INFINITY,
     };
     let log_probs = uniform("rk_step_speed ctc", 0, &[frames, batch, classes], -4.0, 4.0)?;
-    let log_probs = taper_kernels::log_softmax(&log_probs.to_dtype(DType::F32)?)?;
+    let log_probs =
+        taper_kernels::log_softmax(&log_probs.to_dtype(DType::F32)?, candle_core::D::Minus1)?;
     let count = batch * longest;
     let targets = (0..count)
         .map(|index| 1 + (index * 7919 % (classes - 1)) as u32)

@@ -143,10 +143,10 @@ fn passes_over_memory() -> Result<()> {
         kernels::linear(&x[0], &x[1], Some(&x[2]))
     })?;
     failures += compare(&gpu, "log_softmax", &[&[33, 100]], &|x| {
-        kernels::log_softmax(&x[0])
+        kernels::log_softmax(&x[0], candle_core::D::Minus1)
     })?;
     failures += compare(&gpu, "log_softmax of long rows", &[&[3, 5000]], &|x| {
-        kernels::log_softmax(&x[0])
+        kernels::log_softmax(&x[0], candle_core::D::Minus1)
     })?;
     for smoothing in [0.0, 0.1] {
         failures += compare(&gpu, "cross_entropy", &[&[33, 100]], &|x| {

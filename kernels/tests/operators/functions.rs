@@ -115,6 +115,7 @@ fn derivatives_of_activations() -> Result<()> {
 fn derivatives_along_a_dimension() -> Result<()> {
     for dims in [&[1][..], &[33], &[6, 40], &[2, 8, 3], &[4, 1, 2, 70]] {
         let x = var(10, dims, 3.0)?;
+        #[allow(clippy::needless_range_loop)]
         for dim in 0..dims.len() {
             check(&[&x], || softmax(&x, dim))?;
             check(&[&x], || log_softmax(&x, dim))?;

@@ -1,4 +1,6 @@
 //! Every operator over random shapes, options and views: `support::check` says what is compared.
+// Helpers of tests fail as tests do.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod activations;
 mod convolutions;

@@ -89,7 +89,7 @@ pub fn conv_bn_act(
         (Mode::Train, bias) => {
             let beta = match bias {
                 // Zeros, but on the tape: with a gradient of 0 the bias is reached by weight decay.
-                Some(bias) => &(beta + (bias - bias)?)?,
+                Some(bias) => &(beta + bias.sub(bias)?)?,
                 None => beta,
             };
             let (y, mut statistics) = taper_kernels::conv_bn_act(
