@@ -2,34 +2,6 @@
 // time: 16 bytes where the runs are a multiple of that, else one.
 #include "taper.cuh"
 
-template <typename T, int LANES>
-struct Piece {
-    T lane[LANES];
-};
-
-template <typename T, int LANES>
-__device__ inline Piece<T, LANES> load_piece(const T* address) {
-    Piece<T, LANES> piece;
-    if constexpr (LANES == 1) {
-        piece.lane[0] = *address;
-    } else {
-        Pack<T> pack = load_pack(address);
-        memcpy(&piece, &pack, sizeof(pack));
-    }
-    return piece;
-}
-
-template <typename T, int LANES>
-__device__ inline void store_piece(T* address, const Piece<T, LANES>& piece) {
-    if constexpr (LANES == 1) {
-        *address = piece.lane[0];
-    } else {
-        Pack<T> pack;
-        memcpy(&pack, &piece, sizeof(pack));
-        store_pack(address, pack);
-    }
-}
-
 __device__ inline double logistic(double x) { return 1 / (1 + exp(-x)); }
 __device__ inline float logistic(float x) {
 #if defined(__CUDA_ARCH__)

@@ -27,7 +27,7 @@ proptest! {
     #[test]
     fn log_probabilities(before in prop::collection::vec(prop_oneof![6 => 1usize..5, 1 => Just(0)], 0..3), classes in 1usize..9, view in views(), seed in any::<u64>()) {
         let x = Input::between(seed, &[before, vec![classes]].concat(), view, -3.0, 3.0);
-        check(&[&x], 1e-5, |t| log_softmax(&t[0], 1));
+        check(&[&x], 1e-5, |t| log_softmax(&t[0], candle_core::D::Minus1));
     }
 
     #[test]
@@ -71,7 +71,7 @@ proptest! {
         let logits = Input::between(seed, &[batch, classes], view, -3.0, 3.0);
         let targets = targets(seed, batch, classes);
         check_values(&[&logits], 1e-5, |t| cross_entropy(&t[0], &targets, 0.1));
-        check_values(&[&logits], 1e-5, |t| log_softmax(&t[0], 1));
+        check_values(&[&logits], 1e-5, |t| log_softmax(&t[0], candle_core::D::Minus1));
         let other = Input::between(seed ^ 1, &[batch, classes], View::Contiguous, 0.0, 1.0);
         check_values(&[&logits, &other], 1e-5, |t| binary_cross_entropy_with_logits(&t[0], &t[1]));
         let (expanded, teacher) = (Input::new(seed, &[3, 4 * 30, classes / 8, 9], view), Input::new(seed ^ 1, &[3, 30, classes / 8, 9], View::Contiguous));
