@@ -152,7 +152,10 @@ impl States {
     pub(super) fn apply(mut self, x: &Tensor, slopes: &[&Tensor], dt: &Tensor) -> Result<Tensor> {
         let (x, dt) = (x.contiguous()?, dt.contiguous()?);
         if slopes.iter().any(|slope| slope.track_op()) {
-            return x.apply_op3(&Tensor::stack(slopes, 0)?.contiguous()?, &dt, self);
+            // Candle cannot stack empty views that begin beyond their storage.
+            let whole = slopes.iter().map(|slope| crate::copy_strided(slope));
+            let slopes = Tensor::stack(&whole.collect::<Result<Vec<_>>>()?, 0)?;
+            return x.apply_op3(&slopes.contiguous()?, &dt, self);
         }
         // What counts in no state is not even kept.
         let counts = |slope: &usize| self.weights.iter().any(|weights| weights[*slope] != 0.0);
