@@ -169,6 +169,51 @@ fn passes_over_memory() -> Result<()> {
 }
 
 #[test]
+fn functions_and_norms() -> Result<()> {
+    let Some(gpu) = gpu() else { return Ok(()) };
+    let mut failures = 0;
+    type Function = fn(&Tensor) -> Result<Tensor>;
+    let functions: [(&str, Function); 14] = [
+        ("leaky_relu", |x| kernels::leaky_relu(x, 0.3)),
+        ("elu", |x| kernels::elu(x, 0.7)),
+        ("selu", kernels::selu),
+        ("relu6", kernels::relu6),
+        ("hard_sigmoid", kernels::hard_sigmoid),
+        ("hard_swish", kernels::hard_swish),
+        ("sigmoid", kernels::sigmoid),
+        ("tanh", kernels::tanh),
+        ("softplus", kernels::softplus),
+        ("silu", kernels::silu),
+        ("mish", kernels::mish),
+        ("gelu", kernels::gelu),
+        ("gelu_tanh", kernels::gelu_tanh),
+        ("glu", |x| kernels::glu(x, 1)),
+    ];
+    for (name, function) in functions {
+        failures += compare(&gpu, name, &[&[3, 6, 9, 7]], &|x| function(&x[0]))?;
+        failures += compare(&gpu, name, &[&[64, 64, 32, 32]], &|x| function(&x[0]))?;
+    }
+    for dim in 0..3 {
+        failures += compare(&gpu, "softmax", &[&[33, 100, 17]], &|x| {
+            kernels::softmax(&x[0], dim)
+        })?;
+    }
+    let shapes: [&[usize]; 3] = [&[200, 256], &[256], &[256]];
+    failures += compare(&gpu, "layer_norm", &shapes, &|x| {
+        kernels::layer_norm(&x[0], &[256], Some(&x[1]), Some(&x[2]), 1e-5)
+    })?;
+    let shapes: [&[usize]; 3] = [&[4, 64, 9, 7], &[64], &[64]];
+    failures += compare(&gpu, "group_norm", &shapes, &|x| {
+        kernels::group_norm(&x[0], 32, Some(&x[1]), Some(&x[2]), 1e-5)
+    })?;
+    failures += compare(&gpu, "group_norm_silu", &shapes, &|x| {
+        kernels::group_norm_silu(&x[0], 32, Some(&x[1]), Some(&x[2]), 1e-5)
+    })?;
+    assert_eq!(failures, 0);
+    Ok(())
+}
+
+#[test]
 fn norms_and_windows() -> Result<()> {
     let Some(gpu) = gpu() else { return Ok(()) };
     let mut failures = 0;
