@@ -158,10 +158,10 @@ struct Gelu {
     template <typename W>
     __device__ static W distribution(W x) {
 #if defined(__CUDA_ARCH__)
-        return W(normcdf(x));
-#else
-        return W(0.5) * W(erfc(x * W(-0.70710678118654752440)));
+        // In double the function behind normcdf, without its call: that spills registers.
+        if constexpr (sizeof(W) == sizeof(float)) return W(normcdf(x));
 #endif
+        return W(0.5) * W(erfc(x * W(-0.70710678118654752440)));
     }
     template <typename W>
     __device__ static W value(W x, W, W) {
@@ -169,8 +169,9 @@ struct Gelu {
     }
     template <typename W>
     __device__ static W gradient(W x, W g, W, W) {
-        W slope = x * W(exp(W(-0.5) * x * x)) * W(0.39894228040143267794);
-        return g * (distribution(x) + slope);
+        // The call of the distribution first: the fewer numbers outlive it, the fewer are spilled.
+        W below = distribution(x);
+        return g * (below + x * W(exp(W(-0.5) * x * x)) * W(0.39894228040143267794));
     }
 };
 
