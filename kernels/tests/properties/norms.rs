@@ -1,9 +1,12 @@
-//! Normalisations.
+//! Normalisations and softmax.
 
 use crate::support::{Input, View, cases, check, check_values, views};
 use candle_core::Tensor;
 use proptest::prelude::*;
-use taper_kernels::{Activation, batch_norm_eval, batch_norm_train};
+use taper_kernels::{
+    Activation, batch_norm_eval, batch_norm_train, group_norm, group_norm_silu, layer_norm,
+    log_softmax, softmax,
+};
 
 /// `[batch, channels]` with up to two more axes.
 fn dims() -> impl Strategy<Value = Vec<usize>> {
@@ -50,6 +53,44 @@ proptest! {
         if !relu || away_from_zero(&eval(&all[..3], Activation::None).unwrap()) {
             check(&[&x, &weight, &bias], 1e-5, |t| eval(t, activation));
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(32))]
+
+    #[test]
+    fn layer_norms(before in prop::collection::vec(1usize..4, 0..3), shape in prop::collection::vec(1usize..5, 1..3), affine in any::<bool>(), view in views(), other in views(), seed in any::<u64>()) {
+        let x = Input::new(seed, &[before, shape.clone()].concat(), view);
+        let (weight, bias) = (Input::new(seed ^ 1, &shape, other), Input::new(seed ^ 2, &shape, View::Contiguous));
+        // With a large eps, so that rows of equal numbers have a derivative of common size.
+        if affine {
+            check(&[&x, &weight, &bias], 1e-4, |t| layer_norm(&t[0], &shape, Some(&t[1]), Some(&t[2]), 0.1));
+        } else {
+            check(&[&x], 1e-4, |t| layer_norm(&t[0], &shape, None, None, 0.1));
+        }
+    }
+
+    #[test]
+    fn group_norms(batch in 1usize..3, groups in 1usize..4, per_group in 1usize..3, sides in prop::collection::vec(1usize..4, 0..3), affine in any::<bool>(), view in views(), other in views(), seed in any::<u64>()) {
+        let channels = groups * per_group;
+        let x = Input::new(seed, &[vec![batch, channels], sides].concat(), view);
+        let (weight, bias) = (Input::new(seed ^ 1, &[channels], other), Input::new(seed ^ 2, &[channels], View::Narrowed));
+        for norm in [group_norm, group_norm_silu] {
+            if affine {
+                check(&[&x, &weight, &bias], 1e-4, |t| norm(&t[0], groups, Some(&t[1]), Some(&t[2]), 0.1));
+            } else {
+                check(&[&x], 1e-4, |t| norm(&t[0], groups, None, None, 0.1));
+            }
+        }
+    }
+
+    #[test]
+    fn probabilities(dims in prop::collection::vec(1usize..6, 1..4), pick in any::<prop::sample::Index>(), view in views(), seed in any::<u64>()) {
+        let dim = pick.index(dims.len());
+        let x = Input::between(seed, &dims, view, -3.0, 3.0);
+        check(&[&x], 1e-5, |t| softmax(&t[0], dim));
+        check(&[&x], 1e-5, |t| log_softmax(&t[0], dim));
     }
 }
 
