@@ -4,8 +4,8 @@
 //! from inside a function that enables AVX-512 or AVX2, so the compiler vectorises a
 //! copy for each. (A function or closure handed over as a value would do the same, but
 //! large ones are not inlined and stay compiled for the baseline.) No copy fuses a
-//! multiplication with an addition and sums run over [`LANES`] fixed partial sums, so
-//! all copies return the same bits.
+//! multiplication with an addition unless the source says so, and sums run over [`LANES`]
+//! fixed partial sums, so all copies return the same bits.
 
 /// A loop and its operands.
 pub(crate) trait Pass {

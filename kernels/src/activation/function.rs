@@ -134,15 +134,7 @@ impl Function {
             }
             Self::Sigmoid => visitor.visit(T::sigmoid, move |y, g| g * (y * (one - y))),
             Self::Tanh => visitor.visit(T::tanh, move |y, g| g * (one - y * y)),
-            // ln(1 + eˣ) = max(x, 0) + ln(1 + e^−|x|)
-            Self::Softplus => visitor.visit(
-                move |x| {
-                    let size = if x < zero { x } else { zero - x };
-                    let above = if x < zero { zero } else { x };
-                    above + size.exp().ln_1p()
-                },
-                move |x, g| g * x.sigmoid(),
-            ),
+            Self::Softplus => visitor.visit(softplus, move |x, g| g * x.sigmoid()),
             Self::Silu => visitor.visit(
                 move |x| x * x.sigmoid(),
                 move |x, g| {
@@ -199,4 +191,13 @@ impl Function {
 fn clamp<T: Element>(x: T, low: T, high: T) -> T {
     let x = if x < low { low } else { x };
     if x > high { high } else { x }
+}
+
+/// ln(1 + eˣ) = max(x, 0) + ln(1 + e^−|x|). A function, since as a closure it is too large to be inlined.
+#[inline(always)]
+fn softplus<T: Element>(x: T) -> T {
+    let zero = T::from_f64(0.0);
+    let size = if x < zero { x } else { zero - x };
+    let above = if x < zero { zero } else { x };
+    above + size.exp().ln_1p()
 }
