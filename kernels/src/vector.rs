@@ -7,6 +7,9 @@
 //! multiplication with an addition unless the source says so, and sums run over [`LANES`]
 //! fixed partial sums, so all copies return the same bits.
 
+#[cfg(target_arch = "x86_64")]
+use crate::simd::Level;
+
 /// A loop and its operands.
 pub(crate) trait Pass {
     type Output;
@@ -23,16 +26,12 @@ pub(crate) const LANES: usize = 32;
 pub(crate) fn run<P: Pass>(pass: P) -> P::Output {
     #[cfg(target_arch = "x86_64")]
     {
-        if is_x86_feature_detected!("avx512f")
-            && is_x86_feature_detected!("avx512vl")
-            && is_x86_feature_detected!("fma")
-        {
-            // SAFETY: the features it enables were just found on this machine.
-            return unsafe { run_avx512(pass) };
-        }
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            // SAFETY: the features it enables were just found on this machine.
-            return unsafe { run_avx2(pass) };
+        match Level::best() {
+            // SAFETY: this machine has the features of its level.
+            Level::Avx512 => return unsafe { run_avx512(pass) },
+            // SAFETY: as above.
+            Level::Avx2 => return unsafe { run_avx2(pass) },
+            Level::Portable => {}
         }
     }
     pass.run()

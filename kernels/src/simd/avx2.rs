@@ -58,6 +58,7 @@ unsafe fn transpose(rows: [__m256; 8]) -> [__m256; 8] {
 #[allow(clippy::undocumented_unsafe_blocks)]
 impl Simd for Avx2 {
     const LANES: usize = 8;
+    const REGISTERS: usize = 16;
     const TILE_VECTORS: usize = 2;
     type Vector = __m256;
 

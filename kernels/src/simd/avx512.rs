@@ -69,6 +69,7 @@ unsafe fn transpose(rows: [__m512; 16]) -> [__m512; 16] {
 #[allow(clippy::undocumented_unsafe_blocks)]
 impl Simd for Avx512 {
     const LANES: usize = 16;
+    const REGISTERS: usize = 32;
     const TILE_VECTORS: usize = 4;
     type Vector = __m512;
 

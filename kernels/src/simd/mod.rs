@@ -9,6 +9,8 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 pub(crate) mod matmul;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod portable;
 pub(crate) mod product;
 
@@ -16,6 +18,8 @@ pub(crate) mod product;
 pub(crate) use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx512::Avx512;
+#[cfg(target_arch = "aarch64")]
+pub(crate) use neon::Neon;
 pub(crate) use portable::Portable;
 
 /// Channels of a block: one 512-bit vector, two of 256 bits, four of 128.
@@ -49,6 +53,8 @@ pub(crate) trait Kernel {
 pub(crate) trait Simd: Copy + 'static {
     /// Floats of a vector.
     const LANES: usize;
+    /// Vectors that register tiles are made for: 32, 16, or 8 where the compiler makes the vectors.
+    const REGISTERS: usize;
     /// Vectors that hold one row of a matrix product's register tile, at most.
     const TILE_VECTORS: usize;
     /// A vector.
@@ -152,6 +158,8 @@ pub(crate) enum Level {
     Avx512,
     #[cfg(target_arch = "x86_64")]
     Avx2,
+    #[cfg(target_arch = "aarch64")]
+    Neon,
     Portable,
 }
 
@@ -169,14 +177,47 @@ impl Level {
                 levels.push(Self::Avx2);
             }
         }
+        #[cfg(target_arch = "aarch64")]
+        levels.push(Self::Neon);
         levels.push(Self::Portable);
         levels
     }
 
-    /// The best set of this machine.
+    /// The best set of this machine, or the one that the environment variable
+    /// `TAPER_KERNELS_VECTORS` names (`avx512`, `avx2`, `neon`, `portable`) if it has that.
     pub(crate) fn best() -> Self {
         static BEST: std::sync::OnceLock<Level> = std::sync::OnceLock::new();
-        *BEST.get_or_init(|| Self::available()[0])
+        *BEST.get_or_init(|| {
+            let wanted = std::env::var("TAPER_KERNELS_VECTORS").unwrap_or_default();
+            let levels = Self::available();
+            let named = levels.iter().find(|level| level.name() == wanted);
+            *named.unwrap_or(&levels[0])
+        })
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => "avx512",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => "avx2",
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => "neon",
+            Self::Portable => "portable",
+        }
+    }
+
+    /// Vectors that register tiles are made for.
+    pub(crate) fn registers(self) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => Avx512::REGISTERS,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => Avx2::REGISTERS,
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => Neon::REGISTERS,
+            Self::Portable => Portable::REGISTERS,
+        }
     }
 
     /// Floats of a vector.
@@ -186,6 +227,8 @@ impl Level {
             Self::Avx512 => Avx512::LANES,
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => Avx2::LANES,
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => Neon::LANES,
             Self::Portable => Portable::LANES,
         }
     }
@@ -202,6 +245,8 @@ impl Level {
                 Self::Avx512 => Avx512::call(kernel),
                 #[cfg(target_arch = "x86_64")]
                 Self::Avx2 => Avx2::call(kernel),
+                #[cfg(target_arch = "aarch64")]
+                Self::Neon => Neon::call(kernel),
                 Self::Portable => Portable::call(kernel),
             }
         }

@@ -20,6 +20,7 @@ fn mul_add(a: f32, b: f32, c: f32) -> f32 {
 #[allow(clippy::undocumented_unsafe_blocks)]
 impl Simd for Portable {
     const LANES: usize = 4;
+    const REGISTERS: usize = 8;
     const TILE_VECTORS: usize = 2;
     type Vector = [f32; 4];
 

@@ -74,8 +74,8 @@ impl Series {
                 match width {
                     1 => S::call(Panel::<1>(panel)),
                     2 => S::call(Panel::<2>(panel)),
-                    3 if S::LANES == 16 => S::call(Panel::<3>(panel)),
-                    4 if S::LANES == 16 => S::call(Panel::<4>(panel)),
+                    3 if S::REGISTERS == 32 => S::call(Panel::<3>(panel)),
+                    4 if S::REGISTERS == 32 => S::call(Panel::<4>(panel)),
                     _ => {}
                 }
             }
@@ -99,12 +99,12 @@ impl<const N: usize> Kernel for Panel<N> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         // Rows a tile, so that accumulators, one row of B and a broadcast fit the registers.
-        let most = match (S::LANES, N) {
-            (16, 1) => 16,
-            (16, 2) => 12,
-            (16, 3) => 8,
+        let most = match (S::REGISTERS, N) {
+            (32, 1) => 16,
+            (32, 2) => 12,
+            (32, 3) => 8,
+            (32, _) => 6,
             (16, _) => 6,
-            (8, _) => 6,
             _ => 4,
         };
         let Series {
@@ -157,18 +157,18 @@ unsafe fn rows_of<S: Simd, const N: usize>(p: Series, rows: usize) {
             2 => layout::<S, 2, N>(p),
             3 => layout::<S, 3, N>(p),
             4 => layout::<S, 4, N>(p),
-            5 if S::LANES > 4 => layout::<S, 5, N>(p),
-            6 if S::LANES > 4 => layout::<S, 6, N>(p),
-            7 if S::LANES == 16 && N < 4 => layout::<S, 7, N>(p),
-            8 if S::LANES == 16 && N < 4 => layout::<S, 8, N>(p),
-            9 if S::LANES == 16 && N < 3 => layout::<S, 9, N>(p),
-            10 if S::LANES == 16 && N < 3 => layout::<S, 10, N>(p),
-            11 if S::LANES == 16 && N < 3 => layout::<S, 11, N>(p),
-            12 if S::LANES == 16 && N < 3 => layout::<S, 12, N>(p),
-            13 if S::LANES == 16 && N < 2 => layout::<S, 13, N>(p),
-            14 if S::LANES == 16 && N < 2 => layout::<S, 14, N>(p),
-            15 if S::LANES == 16 && N < 2 => layout::<S, 15, N>(p),
-            16 if S::LANES == 16 && N < 2 => layout::<S, 16, N>(p),
+            5 if S::REGISTERS > 8 => layout::<S, 5, N>(p),
+            6 if S::REGISTERS > 8 => layout::<S, 6, N>(p),
+            7 if S::REGISTERS == 32 && N < 4 => layout::<S, 7, N>(p),
+            8 if S::REGISTERS == 32 && N < 4 => layout::<S, 8, N>(p),
+            9 if S::REGISTERS == 32 && N < 3 => layout::<S, 9, N>(p),
+            10 if S::REGISTERS == 32 && N < 3 => layout::<S, 10, N>(p),
+            11 if S::REGISTERS == 32 && N < 3 => layout::<S, 11, N>(p),
+            12 if S::REGISTERS == 32 && N < 3 => layout::<S, 12, N>(p),
+            13 if S::REGISTERS == 32 && N < 2 => layout::<S, 13, N>(p),
+            14 if S::REGISTERS == 32 && N < 2 => layout::<S, 14, N>(p),
+            15 if S::REGISTERS == 32 && N < 2 => layout::<S, 15, N>(p),
+            16 if S::REGISTERS == 32 && N < 2 => layout::<S, 16, N>(p),
             _ => {}
         }
     }

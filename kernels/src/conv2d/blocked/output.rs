@@ -18,11 +18,11 @@ const WEIGHTS_AT_MOST: usize = 64 << 10;
 /// an image's panels, not its rows.
 const MANY_WEIGHTS: usize = 1 << 20;
 
-/// Pixels of a register tile, by lanes of a vector.
-const fn tile_pixels(lanes: usize) -> usize {
-    match lanes {
-        16 => 8,
-        8 => 6,
+/// Pixels of a register tile.
+const fn tile_pixels<S: Simd>() -> usize {
+    match (S::REGISTERS, S::LANES) {
+        (32, 16) => 8,
+        (32, _) | (16, _) => 6,
         _ => 2,
     }
 }
@@ -275,7 +275,7 @@ impl Panel<'_> {
     unsafe fn rows<S: Simd, const N: usize>(&self, range: Range<usize>) {
         let (row_step, step) = self.layout.steps();
         let columns = self.output.size.1;
-        let pieces = columns.div_ceil(tile_pixels(S::LANES));
+        let pieces = columns.div_ceil(tile_pixels::<S>());
         let mut taps = Vec::with_capacity(range.len());
         for row in self.rows.0..self.rows.1.min(self.output.size.0) {
             self.reaching(&range, row..row + 1, &mut taps);
@@ -309,7 +309,7 @@ impl Panel<'_> {
         let (step, _) = self.layout.steps();
         let (top, bottom) = (self.rows.0, self.rows.1.min(self.output.size.0));
         let count = bottom.saturating_sub(top);
-        let pieces = count.div_ceil(tile_pixels(S::LANES));
+        let pieces = count.div_ceil(tile_pixels::<S>());
         let mut taps = Vec::with_capacity(range.len());
         for piece in 0..pieces {
             let (first, end) = (count * piece / pieces, count * (piece + 1) / pieces);
@@ -367,10 +367,10 @@ impl Tile<'_> {
             match count {
                 1 => self.run::<S, 1, N>(),
                 2 => self.run::<S, 2, N>(),
-                3 if S::LANES > 4 => self.run::<S, 3, N>(),
-                4 if S::LANES > 4 => self.run::<S, 4, N>(),
-                5 if S::LANES > 4 => self.run::<S, 5, N>(),
-                6 if S::LANES > 4 => self.run::<S, 6, N>(),
+                3 if S::REGISTERS > 8 => self.run::<S, 3, N>(),
+                4 if S::REGISTERS > 8 => self.run::<S, 4, N>(),
+                5 if S::REGISTERS > 8 => self.run::<S, 5, N>(),
+                6 if S::REGISTERS > 8 => self.run::<S, 6, N>(),
                 7 if S::LANES == 16 => self.run::<S, 7, N>(),
                 8 if S::LANES == 16 => self.run::<S, 8, N>(),
                 _ => {}

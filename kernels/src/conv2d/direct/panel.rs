@@ -84,10 +84,10 @@ impl<const N: usize> Kernel for Panel<'_, N> {
                     2 => self.tile::<S, 2>(block[0]),
                     3 => self.tile::<S, 3>(block[0]),
                     4 => self.tile::<S, 4>(block[0]),
-                    5 if S::LANES > 4 => self.tile::<S, 5>(block[0]),
-                    6 if S::LANES > 4 => self.tile::<S, 6>(block[0]),
-                    7 if S::LANES == 16 => self.tile::<S, 7>(block[0]),
-                    8 if S::LANES == 16 => self.tile::<S, 8>(block[0]),
+                    5 if S::REGISTERS > 8 => self.tile::<S, 5>(block[0]),
+                    6 if S::REGISTERS > 8 => self.tile::<S, 6>(block[0]),
+                    7 if S::REGISTERS == 32 => self.tile::<S, 7>(block[0]),
+                    8 if S::REGISTERS == 32 => self.tile::<S, 8>(block[0]),
                     _ => {}
                 }
             }

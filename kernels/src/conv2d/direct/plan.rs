@@ -26,7 +26,7 @@ impl Plan {
         weight: &[f32],
         rows: usize,
     ) -> Self {
-        let most = tile_rows(level.lanes());
+        let most = tile_rows(level.registers());
         let count = channels.target.div_ceil(most);
         let blocks: Vec<usize> = (0..=count)
             .map(|block| channels.target * block / count.max(1))

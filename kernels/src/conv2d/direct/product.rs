@@ -13,18 +13,18 @@ const PLANES_AT_MOST: usize = 64 << 10;
 /// Tasks that a pass is cut into at least, where its planes have rows enough.
 const TASKS_AT_LEAST: usize = 4;
 
-/// Target channels of a register tile, by lanes of a vector.
-pub(super) const fn tile_rows(lanes: usize) -> usize {
-    match lanes {
-        16 => 8,
-        8 => 6,
+/// Target channels of a register tile, by registers.
+pub(super) const fn tile_rows(registers: usize) -> usize {
+    match registers {
+        32 => 8,
+        16 => 6,
         _ => 4,
     }
 }
 
 /// Vectors of pixels of a register tile.
-const fn tile_vectors(lanes: usize) -> usize {
-    if lanes == 16 { 3 } else { 2 }
+const fn tile_vectors(registers: usize) -> usize {
+    if registers == 32 { 3 } else { 2 }
 }
 
 /// Computes a pass: `source` `[batch, groups·source, ...]` to `[batch, groups·target, ...]`.
@@ -224,7 +224,7 @@ impl Right {
     #[inline(always)]
     fn of_copies<S: Simd>(c: &Context, source: &[f32], first: usize) -> Self {
         let len = c.planes.channel_len(c.most_rows);
-        let slack = tile_vectors(S::LANES) * S::LANES;
+        let slack = tile_vectors(S::REGISTERS) * S::LANES;
         let mut copies = Scratch::take(c.channels.source * len + slack);
         let end = copies.len() - slack;
         copies[end..].fill(0.0);
@@ -272,7 +272,7 @@ unsafe fn product<S: Simd>(
     } else {
         pixels.div_ceil(S::LANES)
     };
-    let tiles = whole.div_ceil(tile_vectors(S::LANES));
+    let tiles = whole.div_ceil(tile_vectors(S::REGISTERS));
     for tile in 0..tiles {
         let (first, end) = (whole * tile / tiles, whole * (tile + 1) / tiles);
         let values = right.values.wrapping_add(first * S::LANES);
@@ -283,7 +283,7 @@ unsafe fn product<S: Simd>(
         unsafe {
             match end - first {
                 1 => S::call(base.at::<1>(values, to, last)),
-                3 if S::LANES == 16 => S::call(base.at::<3>(values, to, last)),
+                3 if S::REGISTERS == 32 => S::call(base.at::<3>(values, to, last)),
                 _ => S::call(base.at::<2>(values, to, last)),
             }
         }

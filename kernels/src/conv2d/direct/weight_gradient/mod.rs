@@ -200,7 +200,7 @@ impl<X: Source, G: Source> Kernel for Task<'_, X, G> {
 unsafe fn vectors<S: Simd>(base: &Panel<1>) {
     let pieces = BLOCK / S::LANES;
     let count = base.plan.vectors.len() * pieces;
-    let most = if S::LANES == 16 { 3 } else { 2 };
+    let most = if S::REGISTERS == 32 { 3 } else { 2 };
     let place =
         |index: usize| base.plan.vectors[index / pieces] as usize + index % pieces * S::LANES;
     let mut done = 0;
@@ -210,7 +210,7 @@ unsafe fn vectors<S: Simd>(base: &Panel<1>) {
             let sums = base.sums.add(done * S::LANES);
             match (count - done).min(most) {
                 1 => S::call(base.at::<1>([place(done)], sums)),
-                3 if S::LANES == 16 => {
+                3 if S::REGISTERS == 32 => {
                     S::call(base.at::<3>([place(done), place(done + 1), place(done + 2)], sums));
                 }
                 _ => S::call(base.at::<2>([place(done), place(done + 1)], sums)),

@@ -85,9 +85,9 @@ impl<'a, const N: usize> Panel<'a, N> {
 impl<const N: usize> Kernel for Panel<'_, N> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let most = match S::LANES {
-            16 => 8,
-            8 => 6,
+        let most = match S::REGISTERS {
+            32 => 8,
+            16 => 6,
             _ => 4,
         };
         for block in 0..self.blocks {
@@ -105,10 +105,10 @@ impl<const N: usize> Kernel for Panel<'_, N> {
                         2 => self.tile::<S, 2>(first),
                         3 => self.tile::<S, 3>(first),
                         4 => self.tile::<S, 4>(first),
-                        5 if S::LANES > 4 => self.tile::<S, 5>(first),
-                        6 if S::LANES > 4 => self.tile::<S, 6>(first),
-                        7 if S::LANES == 16 => self.tile::<S, 7>(first),
-                        8 if S::LANES == 16 => self.tile::<S, 8>(first),
+                        5 if S::REGISTERS > 8 => self.tile::<S, 5>(first),
+                        6 if S::REGISTERS > 8 => self.tile::<S, 6>(first),
+                        7 if S::REGISTERS == 32 => self.tile::<S, 7>(first),
+                        8 if S::REGISTERS == 32 => self.tile::<S, 8>(first),
                         _ => {}
                     }
                 }

@@ -12,10 +12,10 @@ use crate::scratch::Scratch;
 use crate::simd::{Kernel, Level, Simd};
 use crate::threads::{Shared, for_each, for_each_chunk};
 
-/// Output channels and taps of a register tile, by lanes of a vector.
-const fn tile_size(lanes: usize) -> (usize, usize) {
-    match lanes {
-        16 => (4, 6),
+/// Output channels and taps of a register tile, by registers.
+const fn tile_size(registers: usize) -> (usize, usize) {
+    match registers {
+        32 => (4, 6),
         _ => (2, 4),
     }
 }
@@ -150,7 +150,7 @@ struct Images<'a> {
 impl Kernel for Images<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let (most_outputs, most_taps) = tile_size(S::LANES);
+        let (most_outputs, most_taps) = tile_size(S::REGISTERS);
         let (outputs, taps) = (self.context.problem.group_out(), self.context.offsets.len());
         let (high, wide) = (outputs.div_ceil(most_outputs), taps.div_ceil(most_taps));
         for column in 0..wide {
@@ -162,8 +162,8 @@ impl Kernel for Images<'_> {
                     match output.1 - output.0 {
                         1 => self.outputs::<S, 1>(output.0, tap),
                         2 => self.outputs::<S, 2>(output.0, tap),
-                        3 if S::LANES == 16 => self.outputs::<S, 3>(output.0, tap),
-                        4 if S::LANES == 16 => self.outputs::<S, 4>(output.0, tap),
+                        3 if S::REGISTERS == 32 => self.outputs::<S, 3>(output.0, tap),
+                        4 if S::REGISTERS == 32 => self.outputs::<S, 4>(output.0, tap),
                         _ => {}
                     }
                 }
@@ -183,8 +183,8 @@ impl Images<'_> {
                 2 => self.tile::<S, M, 2>(first, tap.0),
                 3 => self.tile::<S, M, 3>(first, tap.0),
                 4 => self.tile::<S, M, 4>(first, tap.0),
-                5 if S::LANES == 16 => self.tile::<S, M, 5>(first, tap.0),
-                6 if S::LANES == 16 => self.tile::<S, M, 6>(first, tap.0),
+                5 if S::REGISTERS == 32 => self.tile::<S, M, 5>(first, tap.0),
+                6 if S::REGISTERS == 32 => self.tile::<S, M, 6>(first, tap.0),
                 _ => {}
             }
         }
