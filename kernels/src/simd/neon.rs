@@ -132,6 +132,14 @@ impl Simd for Neon {
         unsafe { vfmsq_f32(c, a, b) }
     }
     #[inline(always)]
+    unsafe fn keep_positive(sign: float32x4_t, value: float32x4_t) -> float32x4_t {
+        unsafe {
+            // The opposite of "at most 0" keeps a NaN.
+            let dropped = vcleq_f32(sign, vdupq_n_f32(0.0));
+            vreinterpretq_f32_u32(vbicq_u32(vreinterpretq_u32_f32(value), dropped))
+        }
+    }
+    #[inline(always)]
     unsafe fn gather_pixels(
         from: *const f32,
         rows: &[usize],
