@@ -1,8 +1,7 @@
-//! A checkpoint in memory, and reading one from a safetensors file.
+//! A checkpoint in memory.
 
-use crate::WeightsError;
-use candle_core::{Device, Tensor};
-use safetensors::SafeTensors;
+use crate::{Limits, TensorFile, WeightsError};
+use candle_core::Tensor;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -17,53 +16,37 @@ pub struct Checkpoint {
     pub metadata: BTreeMap<String, String>,
 }
 
-/// Reads a `.safetensors` file onto the CPU.
+/// Reads a checkpoint of any kind onto the CPU: safetensors, PyTorch, `.npz`, `.npy`, in one file
+/// or in shards.
+///
+/// [`TensorFile`] reads single tensors of a large file, and takes other [`Limits`].
+///
+/// ```
+/// # fn main() -> Result<(), taper_weights::WeightsError> {
+/// # let folder = std::env::temp_dir().join(format!("taper-load-{}", std::process::id()));
+/// # let _ = std::fs::create_dir(&folder);
+/// # let path = folder.join("weights.safetensors");
+/// # let bias = candle_core::Tensor::new(&[1f32, 2.], &candle_core::Device::Cpu)?;
+/// # taper_weights::save(&path, &[("fc.bias".to_string(), bias)].into(), &Default::default())?;
+/// let checkpoint = taper_weights::load(&path)?;
+/// let bias = &checkpoint.tensors["fc.bias"];
+/// assert_eq!(bias.dims(), [2]);
+/// # std::fs::remove_dir_all(&folder).ok();
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # Errors
-/// [`WeightsError::Read`] when the file cannot be opened, [`WeightsError::Format`] when it is
-/// empty, truncated, or another format under this name.
+/// As [`TensorFile::open`] and [`TensorFile::tensor`].
 pub fn load(path: impl AsRef<Path>) -> Result<Checkpoint, WeightsError> {
-    let path = path.as_ref();
-    let bytes = std::fs::read(path).map_err(|source| WeightsError::Read {
-        path: path.to_path_buf(),
-        source,
-    })?;
-    let format = |reason: String| WeightsError::Format {
-        path: path.to_path_buf(),
-        reason,
-    };
-    if let Some(other) = other_format(&bytes) {
-        return Err(format(format!("found {other}; expected safetensors")));
-    }
-    let (_, header) = SafeTensors::read_metadata(&bytes)
-        .map_err(|error| format(format!("not a whole safetensors file: {error}")))?;
-    let file = SafeTensors::deserialize(&bytes)
-        .map_err(|error| format(format!("not a whole safetensors file: {error}")))?;
+    let file = TensorFile::open(path, &Limits::default())?;
     let mut tensors = BTreeMap::new();
-    for (name, view) in file.tensors() {
-        let tensor = candle_core::safetensors::Load::load(&view, &Device::Cpu)
-            .map_err(|error| format(format!("tensor {name}: {error}")))?;
-        tensors.insert(name, tensor);
+    for entry in file.entries() {
+        tensors.insert(entry.name.clone(), file.read_tensor(entry)?);
     }
-    let metadata = header.metadata().clone().unwrap_or_default();
     Ok(Checkpoint {
-        path: path.to_path_buf(),
+        path: file.path().to_path_buf(),
         tensors,
-        metadata: metadata.into_iter().collect(),
+        metadata: file.metadata().clone(),
     })
-}
-
-/// Names well-known files that are no safetensors, by their first bytes.
-fn other_format(bytes: &[u8]) -> Option<&'static str> {
-    const LEGACY_TORCH: &[u8] = &[0x80, 0x02, 0x8a, 0x0a];
-    match bytes {
-        [] => Some("an empty file"),
-        [b'P', b'K', 3, 4, ..] => Some("a ZIP archive (PyTorch or NumPy)"),
-        _ if bytes.starts_with(LEGACY_TORCH) => Some("a PyTorch file of before 1.6"),
-        [0x80, 2..=5, ..] => Some("a Python pickle"),
-        _ if bytes.starts_with(b"version https://git-lfs") => Some("a Git LFS pointer"),
-        _ if bytes.starts_with(b"<") => Some("an HTML or XML page"),
-        _ if bytes.starts_with(b"\x93NUMPY") => Some("a NumPy array"),
-        _ => None,
-    }
 }

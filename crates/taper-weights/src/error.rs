@@ -30,6 +30,16 @@ pub enum WeightsError {
         /// What was found, and what would be right.
         reason: String,
     },
+    /// The file asks for more than a cap of [`Limits`](crate::Limits) allows.
+    #[error("{}: {what}: more than Limits::{limit} allows; raise it if the file is trusted", path.display())]
+    Limit {
+        /// The file.
+        path: PathBuf,
+        /// What it asks for.
+        what: String,
+        /// The field of [`Limits`](crate::Limits).
+        limit: &'static str,
+    },
     /// The tensors do not fit the network.
     #[error("{}: does not fit {model}: {details}", path.display())]
     Misfit {

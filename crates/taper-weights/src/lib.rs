@@ -1,7 +1,7 @@
 //! Reading and writing checkpoints.
 //!
 //! A [`Checkpoint`] is a map from names to tensors with free metadata. [`load`] reads one from
-//! disk, [`fit`] puts it into a network's [`ParameterStore`](taper_layers::ParameterStore) and says
+//! disk, whatever its kind; [`TensorFile`] opens one and reads single tensors of it. [`fit`] puts it into a network's [`ParameterStore`](taper_layers::ParameterStore) and says
 //! exactly what is missing, unexpected or of another shape, and [`save`] writes one so that a crash
 //! or a full disk leaves either the old file or the new one, never half of it.
 
@@ -10,6 +10,7 @@ mod classifier;
 mod error;
 mod fit;
 mod nearest;
+mod reader;
 mod save;
 
 pub use checkpoint::{Checkpoint, load};
@@ -19,4 +20,5 @@ pub use classifier::{
 pub use error::WeightsError;
 pub use fit::{FitReport, fit};
 pub use nearest::nearest;
+pub use reader::{Container, ElementType, Limits, TensorEntry, TensorFile};
 pub use save::save;
