@@ -1,6 +1,6 @@
 //! The command line as parsed; names and flags are fixed, scripts call them.
 
-use crate::commands::{bench, completions, distill, eval, models, run, train};
+use crate::commands::{bench, completions, distill, eval, models, run, train, weights};
 use clap::{Args, Parser, Subcommand};
 
 /// Distil, train, evaluate and run small neural networks.
@@ -129,6 +129,8 @@ pub enum Command {
     Run(run::RunArgs),
     /// List the zoo, or describe one network.
     Models(models::ModelsArgs),
+    /// Fetch checkpoints, and list those that the zoo knows.
+    Weights(weights::WeightsArgs),
     /// Time a training step, inference, or the operators.
     Bench(bench::BenchArgs),
     /// What this program and machine can do.

@@ -3,6 +3,7 @@
 mod args;
 mod commands;
 mod comparison_report;
+mod download;
 mod environment;
 mod interrupt;
 mod network;
@@ -58,6 +59,7 @@ fn dispatch(cli: Cli, output: &Output) -> anyhow::Result<Status> {
         Command::Eval(args) => commands::eval::execute(&args, global, output),
         Command::Run(args) => commands::run::execute(&args, global, output),
         Command::Models(args) => commands::models::execute(&args, output),
+        Command::Weights(args) => commands::weights::execute(&args, global, output),
         Command::Bench(args) => commands::bench::execute(&args, global, output),
         Command::Doctor => commands::doctor::execute(global, output),
         Command::Completions(args) => commands::completions::execute(&args),

@@ -1,5 +1,7 @@
 //! From a name and a file to a network.
 
+use crate::download;
+use crate::output::Output;
 use anyhow::Context;
 use std::path::Path;
 use taper::vision::{ModelEntry, registry};
@@ -10,12 +12,15 @@ pub fn entry(name: &str) -> anyhow::Result<&'static ModelEntry> {
     Ok(registry::find(name)?)
 }
 
-/// The network of `entry` with the weights of `path`; `classes`, if given, must agree.
+/// The network of `entry` with the weights of `path`, fetched if it names some of the hub;
+/// `classes`, if given, must agree.
 pub fn load(
     entry: &'static ModelEntry,
     path: &Path,
     classes: Option<usize>,
+    output: &Output,
 ) -> anyhow::Result<LoadedClassifier> {
+    let path = &download::weights(path, output)?;
     let loaded = taper::weights::load_classifier(entry, path)
         .with_context(|| format!("--weights {}", path.display()))?;
     if let Some(classes) = classes

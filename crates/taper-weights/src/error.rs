@@ -50,6 +50,10 @@ pub enum WeightsError {
         /// Missing, unexpected and misshapen tensors, a few of each.
         details: String,
     },
+    /// The file could not be fetched.
+    #[cfg(feature = "hub")]
+    #[error(transparent)]
+    Hub(#[from] crate::hub::HubError),
     /// Candle failed.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),

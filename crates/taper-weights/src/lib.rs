@@ -9,6 +9,8 @@ mod checkpoint;
 mod classifier;
 mod error;
 mod fit;
+#[cfg(feature = "hub")]
+pub mod hub;
 mod nearest;
 mod reader;
 mod save;

@@ -18,7 +18,7 @@ use taper::distill::{ClassifierData, score};
 pub struct EvalArgs {
     /// The model.
     model: String,
-    /// Its weights.
+    /// Its weights: a file, OWNER/NAME[/FILE] of the hub, an address, or a file of `weights list`.
     #[arg(long, value_name = "FILE")]
     weights: PathBuf,
     /// The data set: digits, or NAME:DIR with NAME cifar10, cifar100, mnist, fashion-mnist, folder.
@@ -42,7 +42,7 @@ struct Answer {
 pub fn execute(args: &EvalArgs, global: &Global, output: &Output) -> anyhow::Result<Status> {
     global.require_cpu("eval")?;
     let entry = network::entry(&args.model)?;
-    let loaded = network::load(entry, &args.weights, args.classes)?;
+    let loaded = network::load(entry, &args.weights, args.classes, output)?;
     let normalisation = Normalisation {
         mean: loaded.normalisation.mean.clone(),
         std: loaded.normalisation.std.clone(),

@@ -9,3 +9,4 @@ pub mod man;
 pub mod models;
 pub mod run;
 pub mod train;
+pub mod weights;

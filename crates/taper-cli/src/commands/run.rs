@@ -26,7 +26,7 @@ const CHUNK: usize = 64;
 pub struct RunArgs {
     /// The model.
     model: String,
-    /// Its weights.
+    /// Its weights: a file, OWNER/NAME[/FILE] of the hub, an address, or a file of `weights list`.
     #[arg(long, value_name = "FILE")]
     weights: PathBuf,
     /// A safetensors file with `input`, f32 `[batch, channels, height, width]`, already normalised.
@@ -61,7 +61,7 @@ pub fn execute(args: &RunArgs, global: &Global, output: &Output) -> anyhow::Resu
         );
     }
     let entry = network::entry(&args.model)?;
-    let loaded = network::load(entry, &args.weights, args.classes)?;
+    let loaded = network::load(entry, &args.weights, args.classes, output)?;
     let file = taper::weights::load(&args.input)
         .with_context(|| format!("--input {}", args.input.display()))?;
     let Some(input) = file.tensors.get(INPUT) else {

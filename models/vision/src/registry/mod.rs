@@ -91,6 +91,10 @@ pub struct KnownWeights {
     pub file: &'static str,
     /// GitHub repository and commit.
     pub source: &'static str,
+    /// Address of the folder that holds the file, of that commit.
+    pub folder: &'static str,
+    /// Size of the file.
+    pub bytes: u64,
     /// Licence, as an SPDX expression.
     pub licence: &'static str,
     /// Training set.
@@ -103,6 +107,13 @@ pub struct KnownWeights {
     pub normalisation: Normalisation,
     /// SHA-256 of the file.
     pub sha256: &'static str,
+}
+
+impl KnownWeights {
+    /// Where the file is published.
+    pub fn url(&self) -> String {
+        format!("{}/{}", self.folder, self.file)
+    }
 }
 
 /// The entry of that name; case and `-`, `_`, `.` do not matter.
@@ -129,6 +140,11 @@ pub fn list(glob: &str) -> Vec<&'static ModelEntry> {
         .collect();
     found.sort_by(|a, b| names::natural_order(a.name, b.name));
     found
+}
+
+/// Whether `name` matches `glob`, as [`list`] compares them.
+pub fn matches(glob: &str, name: &str) -> bool {
+    names::matches(&names::fold(glob), &names::fold(name))
 }
 
 /// A name of a file without the [`PREFIXES`] before it.
