@@ -36,9 +36,14 @@ pub struct Checkpoint {
 /// # }
 /// ```
 ///
+/// With the feature `hub` the path may also be an address, `OWNER/NAME[@REVISION][/FILE]` of the
+/// Hugging Face hub, or a published file that the registry knows: see `hub::resolve`.
+///
 /// # Errors
-/// As [`TensorFile::open`] and [`TensorFile::tensor`].
+/// As [`TensorFile::open`] and [`TensorFile::tensor`]; those of a download.
 pub fn load(path: impl AsRef<Path>) -> Result<Checkpoint, WeightsError> {
+    #[cfg(feature = "hub")]
+    let path = crate::hub::resolve(path)?;
     let file = TensorFile::open(path, &Limits::default())?;
     let mut tensors = BTreeMap::new();
     for entry in file.entries() {
