@@ -1,13 +1,21 @@
 //! Checkpoints of every kind, opened without reading a tensor.
 
+mod archive;
 mod element;
+mod flatten;
 mod limits;
+mod npz;
 mod numpy;
+mod pickle;
+mod resolve;
 mod safetensors;
+mod sharded;
 mod sniff;
 mod source;
 mod storage;
+mod tar;
 mod tensor;
+mod torch;
 mod view;
 
 pub use element::ElementType;
@@ -110,7 +118,18 @@ impl TensorFile {
     /// damaged, unknown or refused, [`WeightsError::Limit`] when it asks for more than `limits`.
     pub fn open(path: impl AsRef<Path>, limits: &Limits) -> Result<Self, WeightsError> {
         let path = path.as_ref();
-        Self::from_region(&Source::open(path)?.whole(), limits)
+        let inside;
+        let path = if path.is_dir() {
+            inside = sharded::in_folder(path)?;
+            &inside
+        } else {
+            path
+        };
+        let region = Source::open(path)?.whole();
+        if sharded::looks_like(&region.head(64)?, path) {
+            return sharded::open(path, limits);
+        }
+        Self::from_region(&region, limits)
     }
 
     /// A checkpoint in memory; `path` is the name that errors give it.

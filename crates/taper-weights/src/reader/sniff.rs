@@ -1,7 +1,7 @@
 //! Which kind of file it is, by its first bytes.
 
 use super::source::Region;
-use super::{Found, Limits, numpy, safetensors};
+use super::{Found, Limits, archive, numpy, safetensors, tar, torch};
 use crate::WeightsError;
 use std::fmt;
 
@@ -70,12 +70,31 @@ pub(crate) fn read(file: &Region, limits: &Limits) -> Result<(Container, Found),
         };
         return Ok((Container::Npy, found));
     }
+    let header_follows = head.get(8) == Some(&b'{');
+    if archive::MAGICS.iter().any(|magic| head.starts_with(magic)) {
+        return torch::read_zip(file, limits);
+    }
+    if tar::looks_like(&head) {
+        return Ok((Container::TorchTar, tar::read(file, limits)?));
+    }
+    if !header_follows && starts_a_pickle(&head) {
+        return torch::read_pickle(file, limits);
+    }
     if safetensors::looks_like(&head, file.length) {
         return Ok((Container::Safetensors, safetensors::read(file, limits)?));
     }
     Err(file
         .source
         .format("no kind of checkpoint that is known; expected safetensors, PyTorch, npz or npy"))
+}
+
+/// Protocols 2 to 5 say so; 0 and 1 start with the opcode of their first object.
+fn starts_a_pickle(head: &[u8]) -> bool {
+    match head {
+        [0x80, 0..=5, ..] => true,
+        [b'(' | b'c' | b']' | b'}' | b')' | b'i', second, ..] => *second != 0,
+        _ => false,
+    }
 }
 
 /// A lone array is named after its file.
