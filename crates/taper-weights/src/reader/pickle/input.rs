@@ -69,6 +69,14 @@ impl Input {
         self.region.read_at(&mut self.window, self.position)
     }
 
+    /// An error unless `length` more bytes are there.
+    pub(super) fn require(&self, length: u64) -> Result<(), WeightsError> {
+        if length > self.region.length.saturating_sub(self.position) {
+            return Err(self.truncated());
+        }
+        Ok(())
+    }
+
     /// The next `length` bytes, unread.
     pub(super) fn region(&mut self, length: u64) -> Result<Region, WeightsError> {
         let region = self
@@ -90,7 +98,7 @@ impl Input {
         Ok(self.window[at..at + length as usize].to_vec())
     }
 
-    /// Up to the next line feed, which is taken off.
+    /// Up to the next line feed, which is taken off; Latin-1, as protocol 0 writes.
     pub(super) fn line(&mut self, most: usize) -> Result<String, WeightsError> {
         let start = self.position;
         let mut line = Vec::new();
@@ -105,10 +113,6 @@ impl Input {
                 )));
             }
         }
-        String::from_utf8(line).map_err(|_| {
-            self.format(format!(
-                "the pickle has a line at position {start} that is no text"
-            ))
-        })
+        Ok(line.into_iter().map(char::from).collect())
     }
 }

@@ -288,6 +288,7 @@ impl Machine {
     }
 
     fn long(&mut self, length: u64) -> Step<Value> {
+        self.input.require(length)?;
         self.charge(length)?;
         let bytes = self.input.take(length)?;
         let kept = trimmed(&bytes);
@@ -312,6 +313,7 @@ impl Machine {
             _ => u64::from_le_bytes(self.input.array()?),
         };
         if matches!(opcode, b'X' | 0x8c | 0x8d) {
+            self.input.require(length)?;
             self.charge(length)?;
             let text = String::from_utf8(self.input.take(length)?)
                 .map_err(|_| self.damaged("a text is no UTF-8"))?;
