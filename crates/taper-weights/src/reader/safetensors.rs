@@ -34,8 +34,10 @@ pub(crate) fn read(file: &Region, limits: &Limits) -> Result<Found, WeightsError
     header
         .check_offsets(content.length)
         .map_err(|reason| source.format(reason))?;
-    let mut found = Found::default();
-    found.metadata = header.metadata;
+    let mut found = Found {
+        metadata: header.metadata,
+        ..Found::default()
+    };
     for (name, info) in header.tensors {
         let view = info
             .view(&name, &content)

@@ -385,7 +385,7 @@ impl Machine {
     }
 
     fn pairs(&self, items: Vec<Value>) -> Step<Vec<(Value, Value)>> {
-        if items.len() % 2 != 0 {
+        if !items.len().is_multiple_of(2) {
             return Err(self.damaged("a dictionary has a key without a value"));
         }
         let mut pairs = Vec::with_capacity(items.len() / 2);

@@ -1,0 +1,4 @@
+#![no_main]
+mod common;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| common::read(bytes));
