@@ -8,8 +8,11 @@ use std::sync::Arc;
 /// Bytes gathered at a time when a tensor is not contiguous.
 const BLOCK: usize = 32 << 20;
 
-/// Elements further apart than this are read one by one rather than with all between them.
+/// Bytes of the file read at once.
 const TILE: u64 = 1 << 20;
+
+/// Elements further apart than this are read one by one rather than with all between them.
+const NEAR: u64 = 4 << 10;
 
 /// See the module's documentation.
 #[derive(Debug, Clone)]
@@ -257,6 +260,15 @@ struct Axis {
     target: usize,
 }
 
+/// Bytes from the first element of `axes` to the end of the last.
+fn span(axes: &[Axis], size: u64) -> u64 {
+    let reach: u64 = axes
+        .iter()
+        .map(|axis| (axis.extent as u64 - 1) * axis.stride)
+        .sum();
+    (reach + 1) * size
+}
+
 struct Block {
     size: usize,
     target: Vec<u8>,
@@ -272,25 +284,50 @@ impl Block {
         to: usize,
         read: &mut Reader<'_>,
     ) -> Result<(), WeightsError> {
-        let reach: u64 = axes
-            .iter()
-            .map(|axis| (axis.extent as u64 - 1) * axis.stride)
-            .sum();
-        let span = (reach + 1) * self.size as u64;
+        let size = self.size as u64;
+        let span = span(axes, size);
         let dense = axes.len() == 1 && axes[0].stride == 1;
-        if span <= TILE || dense || axes.is_empty() {
-            self.scratch.resize(span as usize, 0);
-            let mut scratch = std::mem::take(&mut self.scratch);
-            read(&mut scratch, from)?;
-            self.scatter(axes, &scratch, 0, to);
-            self.scratch = scratch;
-            return Ok(());
+        let Some((axis, inner)) = axes.split_first().filter(|_| span > TILE && !dense) else {
+            return self.tile(axes, span, from, to, read);
+        };
+        let step = axis.stride * size;
+        let inner_span = self::span(inner, size);
+        // What lies between near elements is read along with them.
+        let near = inner_span <= TILE && step <= NEAR.max(4 * inner_span);
+        let at_once = if near {
+            ((TILE - inner_span) / step.max(1)) as usize + 1
+        } else {
+            1
+        };
+        for index in (0..axis.extent).step_by(at_once) {
+            let from = from + index as u64 * step;
+            let to = to + index * axis.target;
+            if near {
+                let mut part = axes.to_vec();
+                part[0].extent = at_once.min(axis.extent - index);
+                let span = self::span(&part, size);
+                self.tile(&part, span, from, to, read)?;
+            } else {
+                self.fill(inner, from, to, read)?;
+            }
         }
-        let axis = axes[0];
-        for index in 0..axis.extent {
-            let from = from + index as u64 * axis.stride * self.size as u64;
-            self.fill(&axes[1..], from, to + index * axis.target, read)?;
-        }
+        Ok(())
+    }
+
+    /// Reads `span` bytes at once and takes the elements out of them.
+    fn tile(
+        &mut self,
+        axes: &[Axis],
+        span: u64,
+        from: u64,
+        to: usize,
+        read: &mut Reader<'_>,
+    ) -> Result<(), WeightsError> {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.resize(span as usize, 0);
+        read(&mut scratch, from)?;
+        self.scatter(axes, &scratch, 0, to);
+        self.scratch = scratch;
         Ok(())
     }
 
