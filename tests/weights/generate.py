@@ -344,6 +344,8 @@ def make_bad():
     bad("sparse.pt", saved({"layer": {"w": sparse}}), "layer.w", "sparse")
     bad("sparse-csr.pt", saved({"w": torch.eye(3).to_sparse_csr()}), "tensor w", "sparse")
     bad("quantised.pt", saved({"q": torch.quantize_per_tensor(torch.randn(3), 0.1, 0, torch.qint8)}), "tensor q", "quantised")
+    bad("quantised-legacy.pth", saved({"a": torch.zeros(2), "q": torch.quantize_per_tensor(torch.randn(3), 0.1, 0, torch.qint8)},
+        _use_new_zipfile_serialization=False), "tensor q", "quantised")
     bad("nested.pt", saved({"n": torch.nested.nested_tensor([torch.randn(2), torch.randn(3)])}), "tensor n", "nested")
     bad("meta.pt", saved({"m": torch.empty(3, device="meta")}), "tensor m", "meta")
     bad("objects.npy", npy(np.array([None, 1], dtype=object)), "Python objects")

@@ -143,7 +143,7 @@ impl Archive {
             bytes.extend_from_slice(piece);
             Ok(())
         })?;
-        Ok(Region::memory(self.file.source.path(), bytes))
+        Ok(Region::out_of(&self.file.source, bytes))
     }
 }
 

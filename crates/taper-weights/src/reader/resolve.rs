@@ -4,8 +4,7 @@ use super::pickle::{Global, Graph, Node, Value};
 use super::storage::Storage;
 use super::view::View;
 use super::{ElementType, MAX_RANK, numpy};
-use crate::reader::source::Region;
-use std::path::Path;
+use crate::reader::source::{Region, Source};
 use std::sync::Arc;
 
 /// What a persistent id stands for.
@@ -33,7 +32,7 @@ pub(crate) type Lookup<'a> = dyn Fn(&Graph, &Value) -> Result<Stored, String> + 
 pub(crate) struct Resolver<'a> {
     pub(crate) graph: &'a Graph,
     pub(crate) lookup: &'a Lookup<'a>,
-    pub(crate) path: &'a Path,
+    pub(crate) source: &'a Source,
 }
 
 /// Wrappers of wrappers of a tensor, at most.
@@ -271,10 +270,10 @@ impl Resolver<'_> {
             ("_codecs", "encode", Some(Value::Text(text))) => {
                 let bytes: Result<Vec<u8>, _> =
                     text.chars().map(|c| u8::try_from(u32::from(c))).collect();
-                Some(Region::memory(self.path, bytes.ok()?))
+                Some(Region::out_of(self.source, bytes.ok()?))
             }
             ("builtins" | "__builtin__", "bytes" | "bytearray", None) => {
-                Some(Region::memory(self.path, Vec::new()))
+                Some(Region::out_of(self.source, Vec::new()))
             }
             ("builtins" | "__builtin__", "bytearray", Some(inner @ Value::Bytes(_))) => {
                 self.bytes(inner)

@@ -4,13 +4,14 @@ use crate::WeightsError;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 /// Bytes that can be read at any position, and the name that errors give them.
 #[derive(Debug)]
 pub(crate) struct Source {
-    path: PathBuf,
+    /// Shared by all that was taken out of the file.
+    path: Arc<Path>,
     length: u64,
     content: Content,
 }
@@ -36,15 +37,15 @@ impl Source {
             });
         }
         Ok(Arc::new(Self {
-            path: path.to_path_buf(),
+            path: path.into(),
             length: metadata.len(),
             content: Content::File(file),
         }))
     }
 
-    pub(crate) fn memory(path: &Path, bytes: Vec<u8>) -> Arc<Self> {
+    fn memory(path: Arc<Path>, bytes: Vec<u8>) -> Arc<Self> {
         Arc::new(Self {
-            path: path.to_path_buf(),
+            path,
             length: bytes.len() as u64,
             content: Content::Memory(bytes),
         })
@@ -57,7 +58,7 @@ impl Source {
     /// An error about this file's content.
     pub(crate) fn format(&self, reason: impl Into<String>) -> WeightsError {
         WeightsError::Format {
-            path: self.path.clone(),
+            path: self.path.to_path_buf(),
             reason: reason.into(),
         }
     }
@@ -65,7 +66,7 @@ impl Source {
     /// An error about a cap.
     pub(crate) fn limit(&self, what: impl Into<String>, limit: &'static str) -> WeightsError {
         WeightsError::Limit {
-            path: self.path.clone(),
+            path: self.path.to_path_buf(),
             what: what.into(),
             limit,
         }
@@ -106,7 +107,12 @@ pub(crate) struct Region {
 
 impl Region {
     pub(crate) fn memory(path: &Path, bytes: Vec<u8>) -> Self {
-        Source::memory(path, bytes).whole()
+        Source::memory(path.into(), bytes).whole()
+    }
+
+    /// Bytes that were taken out of `source` and changed, for instance decompressed.
+    pub(crate) fn out_of(source: &Source, bytes: Vec<u8>) -> Self {
+        Source::memory(source.path.clone(), bytes).whole()
     }
 
     /// The part from `offset` of `length` bytes, `None` if it is not inside.
@@ -139,7 +145,7 @@ impl Region {
         self.source
             .read_exact_at(buffer, self.start + at)
             .map_err(|source| WeightsError::Read {
-                path: self.source.path.clone(),
+                path: self.source.path.to_path_buf(),
                 source,
             })
     }

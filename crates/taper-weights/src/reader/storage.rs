@@ -172,7 +172,7 @@ impl Storage {
             Some((start, region)) if *start == self.region.start => return Ok(region.clone()),
             _ => *cache = None,
         }
-        let region = Region::memory(self.source().path(), self.to_vec(size)?);
+        let region = Region::out_of(self.source(), self.to_vec(size)?);
         *cache = Some((self.region.start, region.clone()));
         Ok(region)
     }

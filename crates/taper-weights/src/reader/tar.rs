@@ -63,7 +63,7 @@ pub(crate) fn read(file: &Region, limits: &Limits) -> Result<Found, WeightsError
     let resolver = Resolver {
         graph: &graph,
         lookup: &lookup,
-        path: file.source.path(),
+        source: &file.source,
     };
     flatten(&resolver, &file.source, limits)
 }

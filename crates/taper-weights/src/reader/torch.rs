@@ -182,7 +182,7 @@ fn finish(
     let resolver = Resolver {
         graph,
         lookup,
-        path: file.source.path(),
+        source: &file.source,
     };
     let found = flatten(&resolver, &file.source, limits)?;
     if found.views.is_empty() && found.beside.is_empty() {
@@ -213,6 +213,19 @@ pub(crate) fn read_pickle(
     Ok((Container::Pickle, finish(&graph, &lookup, file, limits)?))
 }
 
+/// Bytes of an element, also of types that are refused: what lies behind them must be found.
+fn storage_size(class: &Global) -> Option<u64> {
+    match class.name.as_str() {
+        "QInt8Storage" | "QUInt8Storage" | "QUInt4x2Storage" | "QUInt2x4Storage" => Some(1),
+        "QInt32Storage" => Some(4),
+        _ => Some(
+            storage_dtype(class)
+                .ok()?
+                .map_or(1, |dtype| dtype.size() as u64),
+        ),
+    }
+}
+
 fn read_stream(
     file: &Region,
     position: u64,
@@ -234,9 +247,9 @@ fn read_stream(
     for index in 0..graph.nodes.len() {
         if let super::pickle::Node::Persistent(id) = &graph.nodes[index]
             && let Ok(id) = storage_id(&graph, id)
-            && let Ok(dtype) = storage_dtype(id.class)
+            && let Some(size) = storage_size(id.class)
         {
-            sizes.insert(id.key, dtype.map_or(1, |dtype| dtype.size() as u64));
+            sizes.insert(id.key, size);
         }
     }
     let mut storages: BTreeMap<String, Arc<Storage>> = BTreeMap::new();

@@ -15,6 +15,9 @@ const VALUE_BYTES: u64 = 64;
 /// What a container is charged with.
 const NODE_BYTES: u64 = 96;
 
+/// What bytes in memory are charged with beside themselves.
+const SOURCE_BYTES: u64 = 192;
+
 /// The longest line of protocols 0 and 1.
 const LINE: usize = 1 << 20;
 
@@ -323,8 +326,8 @@ impl Machine {
         if length > INLINE {
             return self.push(Value::Bytes(region));
         }
-        self.charge(length + NODE_BYTES)?;
-        let copy = Region::memory(region.source.path(), region.bytes()?);
+        self.charge(length + SOURCE_BYTES)?;
+        let copy = Region::out_of(&region.source, region.bytes()?);
         self.push(Value::Bytes(copy))
     }
 
@@ -348,8 +351,8 @@ impl Machine {
         match bytes {
             Some(bytes) => {
                 let region = self.input.region(0)?;
-                self.charge(NODE_BYTES)?;
-                self.push(Value::Bytes(Region::memory(region.source.path(), bytes)))
+                self.charge(SOURCE_BYTES)?;
+                self.push(Value::Bytes(Region::out_of(&region.source, bytes)))
             }
             None => self.push(Value::Text(text.into_iter().collect::<String>().into())),
         }
