@@ -9,8 +9,12 @@
 
 mod bad_input;
 mod distill;
+mod download;
 mod kill;
 mod models;
 mod run;
+#[path = "../../crates/taper-weights/tests/hub/server.rs"]
+#[allow(dead_code, reason = "shared with the tests of the library")]
+mod server;
 mod support;
 mod train;

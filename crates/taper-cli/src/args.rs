@@ -1,6 +1,6 @@
 //! The command line as parsed; names and flags are fixed, scripts call them.
 
-use crate::commands::{bench, completions, distill, eval, models, run, train, weights};
+use crate::commands::{bench, completions, data, distill, eval, models, run, train, weights};
 use clap::{Args, Parser, Subcommand};
 
 /// Distil, train, evaluate and run small neural networks.
@@ -131,6 +131,8 @@ pub enum Command {
     Models(models::ModelsArgs),
     /// Fetch checkpoints, and list those that the zoo knows.
     Weights(weights::WeightsArgs),
+    /// Fetch data sets.
+    Data(data::DataArgs),
     /// Time a training step, inference, or the operators.
     Bench(bench::BenchArgs),
     /// What this program and machine can do.

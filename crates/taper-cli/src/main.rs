@@ -60,6 +60,7 @@ fn dispatch(cli: Cli, output: &Output) -> anyhow::Result<Status> {
         Command::Run(args) => commands::run::execute(&args, global, output),
         Command::Models(args) => commands::models::execute(&args, output),
         Command::Weights(args) => commands::weights::execute(&args, global, output),
+        Command::Data(args) => commands::data::execute(&args, output),
         Command::Bench(args) => commands::bench::execute(&args, global, output),
         Command::Doctor => commands::doctor::execute(global, output),
         Command::Completions(args) => commands::completions::execute(&args),

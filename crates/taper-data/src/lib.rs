@@ -34,6 +34,7 @@ mod loader;
 mod locate;
 mod normalisation;
 mod planar_image;
+pub mod published;
 mod readers;
 mod resize;
 mod spec;
