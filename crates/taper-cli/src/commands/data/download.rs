@@ -139,24 +139,17 @@ fn fetch(
     };
     let given = mirror.map(|mirror| vec![mirror]);
     let folders = given.unwrap_or_else(|| file.folders.to_vec());
-    let mut last = None;
+    let mut last: Option<HubError> = None;
     for folder in folders {
+        if let Some(error) = &last {
+            tell(bar, error);
+        }
         let url = format!("{}/{}", folder.trim_end_matches('/'), file.name);
-        if let Some(error) = last.replace(
-            match hub.fetch_url_to(&url, path, &digest, &mut |event| bar.tell(event)) {
-                Ok(fetched) => return Ok(fetched),
-                Err(
-                    error @ (HubError::NotFound { .. }
-                    | HubError::Forbidden { .. }
-                    | HubError::Server { .. }
-                    | HubError::Connection { .. }
-                    | HubError::Answer { .. }
-                    | HubError::Digest { .. }),
-                ) => error,
-                Err(error) => return Err(error),
-            },
-        ) {
-            tell(bar, &error);
+        match hub.fetch_url_to(&url, path, &digest, &mut |event| bar.tell(event)) {
+            Ok(fetched) => return Ok(fetched),
+            // Another address may do better; another disk or another mode would be needed else.
+            Err(error @ (HubError::Io { .. } | HubError::Offline { .. })) => return Err(error),
+            Err(error) => last = Some(error),
         }
     }
     Err(last.unwrap_or_else(|| HubError::Specification {
