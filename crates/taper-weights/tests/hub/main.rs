@@ -10,6 +10,7 @@
 mod addresses;
 mod caches;
 mod faults;
+#[allow(dead_code, reason = "shared with the tests of the program")]
 mod server;
 
 use server::Server;
