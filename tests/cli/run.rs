@@ -143,7 +143,7 @@ fn misfits_are_named() {
     );
     contains(
         run("resnet8", "cut.safetensors", x, &[]),
-        &["cut.safetensors", "not a whole"],
+        &["cut.safetensors", "truncated"],
     );
     contains(
         run("resnet8", w, "grey.safetensors", &[]),
