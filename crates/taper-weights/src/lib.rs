@@ -5,13 +5,18 @@
 //! exactly what is missing, unexpected or of another shape, and [`save`] writes one so that a crash
 //! or a full disk leaves either the old file or the new one, never half of it.
 
+mod atomic;
 mod checkpoint;
+mod checksum;
 mod classifier;
+mod convert;
+mod dialect;
 mod error;
 mod fit;
 #[cfg(feature = "hub")]
 pub mod hub;
 mod nearest;
+mod pattern;
 mod reader;
 mod save;
 
@@ -19,6 +24,12 @@ pub use checkpoint::{Checkpoint, load};
 pub use classifier::{
     InputNormalisation, LoadedClassifier, NORMALISATION_METADATA_KEY, load_classifier,
 };
+pub use checksum::sha256;
+pub use convert::{
+    ConvertOptions, ConvertProgress, ConvertReport, DialectChoice, Overflowed, Permuted, Renamed,
+    convert,
+};
+pub use dialect::{DIALECTS, Dialect, Direction, QkvOrder};
 pub use error::WeightsError;
 pub use fit::{FitReport, fit};
 pub use nearest::nearest;
