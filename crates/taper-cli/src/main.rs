@@ -34,6 +34,7 @@ fn main() -> ExitCode {
         .flatten();
     match result {
         Ok(Status::Done) => ExitCode::SUCCESS,
+        Ok(Status::Differs) => ExitCode::FAILURE,
         Ok(Status::Interrupted) => ExitCode::from(INTERRUPTED),
         Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
@@ -48,6 +49,8 @@ fn main() -> ExitCode {
 enum Status {
     Done,
     Interrupted,
+    /// `diff` or `verify` found something, and has said what.
+    Differs,
 }
 
 fn dispatch(cli: Cli, output: &Output) -> anyhow::Result<Status> {

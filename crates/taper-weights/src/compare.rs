@@ -92,11 +92,7 @@ impl Difference {
 ///
 /// # Errors
 /// [`WeightsError`] of either file.
-pub fn compare(
-    a: &TensorFile,
-    b: &TensorFile,
-    tolerance: f64,
-) -> Result<Difference, WeightsError> {
+pub fn compare(a: &TensorFile, b: &TensorFile, tolerance: f64) -> Result<Difference, WeightsError> {
     let names = |file: &TensorFile| -> Vec<String> {
         let entries = file.entries().iter();
         entries.map(|entry| entry.name.clone()).collect()
@@ -233,9 +229,11 @@ fn values(
         let reader = scope.spawn(move || {
             b.read_into(&mut |piece| {
                 // The other side gave up: so does this one.
-                sender.send(piece.to_vec()).map_err(|_| WeightsError::Stopped {
-                    path: b.file().to_path_buf(),
-                })
+                sender
+                    .send(piece.to_vec())
+                    .map_err(|_| WeightsError::Stopped {
+                        path: b.file().to_path_buf(),
+                    })
             })
         });
         let mut other = Pull {
@@ -402,7 +400,11 @@ mod tests {
             .collect();
         assert_eq!(
             values,
-            [("far", Some(0.5), 1), ("long", Some(1.), 1), ("nan", None, 1)]
+            [
+                ("far", Some(0.5), 1),
+                ("long", Some(1.), 1),
+                ("nan", None, 1)
+            ]
         );
         assert!(compare(&a, &a, 0.).unwrap().is_none());
         assert_eq!(compare(&a, &b, 1.).unwrap().values.len(), 1);

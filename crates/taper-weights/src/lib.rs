@@ -25,16 +25,14 @@ mod statistics;
 mod verify;
 
 pub use checkpoint::{Checkpoint, load};
+pub use checksum::sha256;
 pub use classifier::{
     InputNormalisation, LoadedClassifier, NORMALISATION_METADATA_KEY, fit_of, load_classifier,
 };
-pub use checksum::sha256;
-pub use compare::{
-    Difference, Dtypes, Shapes, Unmatched, Values, compare, compare_with_network,
-};
+pub use compare::{Difference, Dtypes, Shapes, Unmatched, Values, compare, compare_with_network};
 pub use convert::{
     ConvertOptions, ConvertProgress, ConvertReport, DialectChoice, Overflowed, Permuted, Renamed,
-    convert,
+    check_output, convert,
 };
 pub use dialect::{DIALECTS, Dialect, Direction, QkvOrder};
 pub use error::WeightsError;

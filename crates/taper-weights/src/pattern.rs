@@ -216,10 +216,7 @@ mod tests {
 
     #[test]
     fn names_are_rewritten_both_ways() {
-        let (from, to) = (
-            pattern("blocks.{n}.c.{n}.*"),
-            pattern("layer{n}.conv{n}.*"),
-        );
+        let (from, to) = (pattern("blocks.{n}.c.{n}.*"), pattern("layer{n}.conv{n}.*"));
         assert!(from.corresponds_to(&to));
         let there = from.renamed(&to, "blocks.3.c.11.weight").unwrap();
         assert_eq!(there, "layer3.conv11.weight");

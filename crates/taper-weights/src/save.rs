@@ -23,10 +23,11 @@ pub fn save(
             reason: format!("cannot be laid out as safetensors: {error}"),
         })?;
     write_atomically(path, Target::Any, |file| {
-        file.write_all(&bytes).map_err(|source| WeightsError::Write {
-            path: path.to_path_buf(),
-            source,
-        })
+        file.write_all(&bytes)
+            .map_err(|source| WeightsError::Write {
+                path: path.to_path_buf(),
+                source,
+            })
     })
 }
 

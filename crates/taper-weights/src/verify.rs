@@ -130,7 +130,9 @@ fn digests(
             true => passed("name", format!("the SHA-256 starts with {digits}")),
             false => failed(
                 "name",
-                vec![format!("the SHA-256 is {found}, by its name it starts with {digits}")],
+                vec![format!(
+                    "the SHA-256 is {found}, by its name it starts with {digits}"
+                )],
             ),
         });
     }

@@ -117,7 +117,12 @@ mod tests {
             .collect();
         let (halves, overflowed) = cast(ElementType::F32, ElementType::F16, &singles);
         assert_eq!(overflowed, 1);
-        let halves: Vec<f16> = halves.as_chunks().0.iter().map(|&b| f16::from_le_bytes(b)).collect();
+        let halves: Vec<f16> = halves
+            .as_chunks()
+            .0
+            .iter()
+            .map(|&b| f16::from_le_bytes(b))
+            .collect();
         assert_eq!(halves[..2], [f16::from_f32(1.), f16::from_f32(-2.5)]);
         assert!(halves[2].is_infinite() && halves[3].is_infinite() && halves[4].is_nan());
         // Half way between 1 and its neighbour: to the even one.

@@ -288,6 +288,15 @@ const FOREIGN_ENDINGS: &[&str] = &[
     "pth", "pt", "th", "bin", "ckpt", "npz", "npy", "pkl", "onnx", "json",
 ];
 
+/// Refuses an output that is one of `inputs`, by whatever link, that is there already unless
+/// `force`, or whose name is that of another kind of file.
+///
+/// # Errors
+/// [`WeightsError::SameFile`], [`WeightsError::Exists`], [`WeightsError::Option`].
+pub fn check_output(output: &Path, inputs: &[PathBuf], force: bool) -> Result<(), WeightsError> {
+    check_target(output, &inputs.iter().cloned().collect(), force)
+}
+
 /// Refuses a target that is one of `inputs`, that is there already, or that is named as another kind.
 pub(crate) fn check_target(
     output: &Path,
@@ -311,9 +320,8 @@ pub(crate) fn check_target(
     }
     if let Ok(there) = output.metadata() {
         for input in inputs {
-            let same = |other: std::fs::Metadata| {
-                (other.dev(), other.ino()) == (there.dev(), there.ino())
-            };
+            let same =
+                |other: std::fs::Metadata| (other.dev(), other.ino()) == (there.dev(), there.ino());
             if input.metadata().is_ok_and(same) {
                 return Err(WeightsError::SameFile {
                     path: output.to_path_buf(),

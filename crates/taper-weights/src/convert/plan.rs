@@ -108,7 +108,9 @@ fn by_dialect(
         "dialect {} ({}), network {}",
         found.dialect.name, found.dialect.about, found.network
     ));
-    report.notes.extend(found.dialect.remark.map(str::to_string));
+    report
+        .notes
+        .extend(found.dialect.remark.map(str::to_string));
     let mut changes = Vec::new();
     let (old_names, old_entries) = (std::mem::take(names), std::mem::take(entries));
     for ((named, old), entry) in found.names.into_iter().zip(old_names).zip(old_entries) {
@@ -220,7 +222,10 @@ fn shared(entries: &[&TensorEntry]) -> Option<String> {
         let group = groups.entry(entry.storage_address()).or_default();
         group.push(&entry.name);
     }
-    let mut groups: Vec<_> = groups.into_values().filter(|group| group.len() > 1).collect();
+    let mut groups: Vec<_> = groups
+        .into_values()
+        .filter(|group| group.len() > 1)
+        .collect();
     groups.sort();
     let first = groups.first()?;
     let count: usize = groups.iter().map(Vec::len).sum();

@@ -218,7 +218,10 @@ mod tests {
             .write_tensors(&tensors, &mut |_, _| ControlFlow::Continue(()))
             .unwrap_err();
         let text = error.to_string();
-        assert!(text.contains("out.safetensors") && text.contains("No space left"), "{text}");
+        assert!(
+            text.contains("out.safetensors") && text.contains("No space left"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -231,7 +234,8 @@ mod tests {
             from: ElementType::U8,
             payload: Payload::Computed(Box::new(|sink| sink(&[0; 7]))),
         }];
-        let mut writer = Writer::new(&mut file, Path::new("o"), &tensors, &BTreeMap::new()).unwrap();
+        let mut writer =
+            Writer::new(&mut file, Path::new("o"), &tensors, &BTreeMap::new()).unwrap();
         let written = writer.write_tensors(&tensors, &mut |_, _| ControlFlow::Continue(()));
         assert!(written.unwrap_err().to_string().contains("short"));
     }

@@ -62,16 +62,25 @@ fn adm(order: QkvOrder) -> Vec<Rule> {
         Rule::new("out.0.{wb}", "out_norm.{wb}"),
         Rule::new("out.2.{wb}", "out_conv.{wb}"),
     ];
-    let mut table = Table { order, rules: Vec::new() };
+    let mut table = Table {
+        order,
+        rules: Vec::new(),
+    };
     let mut number = 0;
     for (level, size) in LEVELS.iter().enumerate() {
         number += 1;
         if level > 0 {
-            table.residual(&format!("input_blocks.{number}.0"), &format!("enc.{size}x{size}_down"));
+            table.residual(
+                &format!("input_blocks.{number}.0"),
+                &format!("enc.{size}x{size}_down"),
+            );
             number += 1;
         }
         for block in 0..BLOCKS {
-            table.both(&format!("input_blocks.{}", number + block), &format!("enc.{size}x{size}_block{block}"));
+            table.both(
+                &format!("input_blocks.{}", number + block),
+                &format!("enc.{size}x{size}_block{block}"),
+            );
         }
         number += BLOCKS - 1;
     }
@@ -114,7 +123,10 @@ impl Table {
             ("out_layers.3", "conv1"),
             ("skip_connection", "skip"),
         ] {
-            self.rules.push(Rule::new(format!("{there}.{original}.{{wb}}"), format!("{here}.{zoo}.{{wb}}")));
+            self.rules.push(Rule::new(
+                format!("{there}.{original}.{{wb}}"),
+                format!("{here}.{zoo}.{{wb}}"),
+            ));
         }
     }
 
@@ -127,9 +139,31 @@ impl Table {
             self.rules.push(rule.with(change));
         };
         push("norm.{wb}", "norm2.{wb}", Change::default());
-        push("qkv.weight", "qkv.weight", Change { rows, rank: plane, transpose: false });
-        push("qkv.bias", "qkv.bias", Change { rows, ..Change::default() });
-        push("proj_out.weight", "proj.weight", Change { rank: plane, ..Change::default() });
+        push(
+            "qkv.weight",
+            "qkv.weight",
+            Change {
+                rows,
+                rank: plane,
+                transpose: false,
+            },
+        );
+        push(
+            "qkv.bias",
+            "qkv.bias",
+            Change {
+                rows,
+                ..Change::default()
+            },
+        );
+        push(
+            "proj_out.weight",
+            "proj.weight",
+            Change {
+                rank: plane,
+                ..Change::default()
+            },
+        );
         push("proj_out.bias", "proj.bias", Change::default());
     }
 }

@@ -43,11 +43,7 @@ pub(super) const DIALECT: Dialect = Dialect {
 };
 
 /// NORM's module in training, and what its student classes hold without reading it.
-const NORM: &[&str] = &[
-    "layer{n}.0.weight",
-    "layer{n}.1.{bn}",
-    "alpha",
-];
+const NORM: &[&str] = &["layer{n}.0.weight", "layer{n}.1.{bn}", "alpha"];
 
 fn with_norm(names: &[&str]) -> Vec<Rule> {
     let mut rules = same(names);

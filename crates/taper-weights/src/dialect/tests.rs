@@ -42,7 +42,10 @@ fn every_table_can_be_read_both_ways() {
         assert!(std::ptr::eq(Dialect::find(dialect.name).unwrap(), dialect));
     }
     let text = Dialect::find("tomvision").unwrap_err().to_string();
-    assert!(text.contains("torchvision") && text.contains("auto"), "{text}");
+    assert!(
+        text.contains("torchvision") && text.contains("auto"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -60,7 +63,11 @@ fn every_classifier_of_the_zoo_is_in_the_dialect_of_its_original() {
             .map(|info| format!("{}{}", dialect.prefix, info.name))
             .collect();
         let zoo = both_ways(dialect, &prefixed);
-        assert!(zoo.iter().zip(&list).all(|(zoo, info)| *zoo == info.name), "{}", entry.name);
+        assert!(
+            zoo.iter().zip(&list).all(|(zoo, info)| *zoo == info.name),
+            "{}",
+            entry.name
+        );
     }
 }
 
@@ -68,16 +75,56 @@ fn every_classifier_of_the_zoo_is_in_the_dialect_of_its_original() {
 fn mobilenet_v2_under_three_names() {
     // The card's table, one block of each kind: torchvision, timm, d-li14.
     let rows = [
-        ("features.0.0.weight", "conv_stem.weight", "features.0.0.weight"),
-        ("features.0.1.running_var", "bn1.running_var", "features.0.1.running_var"),
-        ("features.1.conv.0.0.weight", "blocks.0.0.conv_dw.weight", "features.1.conv.0.weight"),
-        ("features.1.conv.0.1.bias", "blocks.0.0.bn1.bias", "features.1.conv.1.bias"),
-        ("features.1.conv.1.weight", "blocks.0.0.conv_pw.weight", "features.1.conv.3.weight"),
-        ("features.1.conv.2.weight", "blocks.0.0.bn2.weight", "features.1.conv.4.weight"),
-        ("features.2.conv.0.0.weight", "blocks.1.0.conv_pw.weight", "features.2.conv.0.weight"),
-        ("features.5.conv.1.0.weight", "blocks.2.1.conv_dw.weight", "features.5.conv.3.weight"),
-        ("features.14.conv.2.weight", "blocks.5.0.conv_pwl.weight", "features.14.conv.6.weight"),
-        ("features.17.conv.3.bias", "blocks.6.0.bn3.bias", "features.17.conv.7.bias"),
+        (
+            "features.0.0.weight",
+            "conv_stem.weight",
+            "features.0.0.weight",
+        ),
+        (
+            "features.0.1.running_var",
+            "bn1.running_var",
+            "features.0.1.running_var",
+        ),
+        (
+            "features.1.conv.0.0.weight",
+            "blocks.0.0.conv_dw.weight",
+            "features.1.conv.0.weight",
+        ),
+        (
+            "features.1.conv.0.1.bias",
+            "blocks.0.0.bn1.bias",
+            "features.1.conv.1.bias",
+        ),
+        (
+            "features.1.conv.1.weight",
+            "blocks.0.0.conv_pw.weight",
+            "features.1.conv.3.weight",
+        ),
+        (
+            "features.1.conv.2.weight",
+            "blocks.0.0.bn2.weight",
+            "features.1.conv.4.weight",
+        ),
+        (
+            "features.2.conv.0.0.weight",
+            "blocks.1.0.conv_pw.weight",
+            "features.2.conv.0.weight",
+        ),
+        (
+            "features.5.conv.1.0.weight",
+            "blocks.2.1.conv_dw.weight",
+            "features.5.conv.3.weight",
+        ),
+        (
+            "features.14.conv.2.weight",
+            "blocks.5.0.conv_pwl.weight",
+            "features.14.conv.6.weight",
+        ),
+        (
+            "features.17.conv.3.bias",
+            "blocks.6.0.bn3.bias",
+            "features.17.conv.7.bias",
+        ),
         ("features.18.0.weight", "conv_head.weight", "conv.0.weight"),
         ("features.18.1.weight", "bn2.weight", "conv.1.weight"),
         ("classifier.1.bias", "classifier.bias", "classifier.bias"),
@@ -86,9 +133,18 @@ fn mobilenet_v2_under_three_names() {
         strings(&rows.iter().map(pick).collect::<Vec<_>>())
     };
     let torchvision = column(|row| row.0);
-    assert_eq!(both_ways(Dialect::find("timm").unwrap(), &column(|row| row.1)), torchvision);
-    assert_eq!(both_ways(Dialect::find("d-li14").unwrap(), &column(|row| row.2)), torchvision);
-    assert_eq!(both_ways(Dialect::find("torchvision").unwrap(), &torchvision), torchvision);
+    assert_eq!(
+        both_ways(Dialect::find("timm").unwrap(), &column(|row| row.1)),
+        torchvision
+    );
+    assert_eq!(
+        both_ways(Dialect::find("d-li14").unwrap(), &column(|row| row.2)),
+        torchvision
+    );
+    assert_eq!(
+        both_ways(Dialect::find("torchvision").unwrap(), &torchvision),
+        torchvision
+    );
 }
 
 #[test]
@@ -219,18 +275,41 @@ fn adm_under_edm_s_names() {
 
 #[test]
 fn prefixes_of_velocity_networks() {
-    let song = ["map_layer0.weight", "enc.32x32_conv.weight", "dec.8x8_in0.qkv.bias", "enc.16x16_down.conv0.resample_filter", "dec.32x32_aux_norm.weight"];
-    let with = |prefix: &str| -> Vec<String> { song.iter().map(|name| format!("{prefix}{name}")).collect() };
-    assert_eq!(both_ways(Dialect::find("edm").unwrap(), &with("model.")), song);
+    let song = [
+        "map_layer0.weight",
+        "enc.32x32_conv.weight",
+        "dec.8x8_in0.qkv.bias",
+        "enc.16x16_down.conv0.resample_filter",
+        "dec.32x32_aux_norm.weight",
+    ];
+    let with = |prefix: &str| -> Vec<String> {
+        song.iter().map(|name| format!("{prefix}{name}")).collect()
+    };
+    assert_eq!(
+        both_ways(Dialect::find("edm").unwrap(), &with("model.")),
+        song
+    );
     let texts = with("encoder.");
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
     let cud = Dialect::find("cud").unwrap();
     let found = translate(Some(cud), Direction::ToZoo, &texts).unwrap();
     assert_eq!(found.network, "coupling");
-    assert!(found.names.iter().zip(song).all(|(named, name)| named.name == name));
+    assert!(
+        found
+            .names
+            .iter()
+            .zip(song)
+            .all(|(named, name)| named.name == name)
+    );
     let heads = strings(&["0.module.block.0.weight", "1.module.block.2.bias"]);
     let zoo = both_ways(cud, &heads);
-    assert_eq!(zoo, ["generator_list.0.block.0.weight", "generator_list.1.block.2.bias"]);
+    assert_eq!(
+        zoo,
+        [
+            "generator_list.0.block.0.weight",
+            "generator_list.1.block.2.bias"
+        ]
+    );
 }
 
 #[test]
@@ -259,7 +338,14 @@ fn recognisers_lose_their_constants() {
         .filter(|named| named.status == Status::Dropped)
         .map(|named| named.name.as_str())
         .collect();
-    assert_eq!(dropped, ["encoder.embed.pos_enc.pe", "encoder.encoders.0.concat_linear.weight", "decoder.embed.1.pe"]);
+    assert_eq!(
+        dropped,
+        [
+            "encoder.embed.pos_enc.pe",
+            "encoder.encoders.0.concat_linear.weight",
+            "decoder.embed.1.pe"
+        ]
+    );
     assert_eq!(found.known(), names.len());
     // ESPnet has no feature normalisation among its tensors.
     let espnet = Dialect::find("espnet").unwrap();
@@ -270,13 +356,33 @@ fn recognisers_lose_their_constants() {
 #[test]
 fn auto_takes_the_dialect_that_knows_every_name() {
     let auto = |names: &[&str]| translate(None, Direction::ToZoo, names);
-    let found = auto(&["module.conv1.weight", "module.bn1.bias", "module.linear.bias"]).unwrap();
+    let found = auto(&[
+        "module.conv1.weight",
+        "module.bn1.bias",
+        "module.linear.bias",
+    ])
+    .unwrap();
     assert_eq!(found.names[0].name, "conv1.weight");
-    assert_eq!(auto(&["conv_stem.weight", "blocks.1.0.conv_pwl.weight"]).unwrap().dialect.name, "timm");
-    assert_eq!(auto(&["_conv_stem.weight"]).unwrap().dialect.name, "lukemelas");
-    assert_eq!(auto(&["model.map_augment.weight"]).unwrap().dialect.name, "edm");
+    assert_eq!(
+        auto(&["conv_stem.weight", "blocks.1.0.conv_pwl.weight"])
+            .unwrap()
+            .dialect
+            .name,
+        "timm"
+    );
+    assert_eq!(
+        auto(&["_conv_stem.weight"]).unwrap().dialect.name,
+        "lukemelas"
+    );
+    assert_eq!(
+        auto(&["model.map_augment.weight"]).unwrap().dialect.name,
+        "edm"
+    );
     let text = auto(&["_conv_stem.weight", "strange.weight"]).unwrap_err();
-    assert!(text.contains("lukemelas") && text.contains("strange.weight"), "{text}");
+    assert!(
+        text.contains("lukemelas") && text.contains("strange.weight"),
+        "{text}"
+    );
     let text = translate(Some(&DIALECTS[3]), Direction::ToZoo, &["a", "b"]).unwrap_err();
     assert!(text.contains("none of the 2 names"), "{text}");
 }
@@ -305,18 +411,46 @@ fn attention_rows_change_places() {
     };
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("w.safetensors");
-    let orders = [QkvOrder::WhichHeadChannel, QkvOrder::HeadWhichChannel, QkvOrder::HeadChannelWhich];
+    let orders = [
+        QkvOrder::WhichHeadChannel,
+        QkvOrder::HeadWhichChannel,
+        QkvOrder::HeadChannelWhich,
+    ];
     for from in orders {
-        crate::save(&path, &BTreeMap::from([("qkv".to_string(), laid_out(from))]), &BTreeMap::new()).unwrap();
+        crate::save(
+            &path,
+            &BTreeMap::from([("qkv".to_string(), laid_out(from))]),
+            &BTreeMap::new(),
+        )
+        .unwrap();
         let file = TensorFile::open(&path, &Limits::default()).unwrap();
         for to in orders {
-            let change = Change { rows: Some((from, to, 64)), ..Change::default() };
+            let change = Change {
+                rows: Some((from, to, 64)),
+                ..Change::default()
+            };
             let changed = file.entries()[0].rearranged(&change).unwrap();
-            let found = file.read_tensor(&changed).unwrap().to_vec2::<f32>().unwrap();
-            assert_eq!(found, laid_out(to).to_vec2::<f32>().unwrap(), "{from:?} to {to:?}");
+            let found = file
+                .read_tensor(&changed)
+                .unwrap()
+                .to_vec2::<f32>()
+                .unwrap();
+            assert_eq!(
+                found,
+                laid_out(to).to_vec2::<f32>().unwrap(),
+                "{from:?} to {to:?}"
+            );
         }
-        let wrong = Change { rows: Some((from, from, 63)), ..Change::default() };
-        assert!(file.entries()[0].rearranged(&wrong).unwrap_err().contains("heads"));
+        let wrong = Change {
+            rows: Some((from, from, 63)),
+            ..Change::default()
+        };
+        assert!(
+            file.entries()[0]
+                .rearranged(&wrong)
+                .unwrap_err()
+                .contains("heads")
+        );
     }
 }
 
@@ -344,7 +478,10 @@ fn a_guided_diffusion_file_there_and_back() {
             direction,
             ..Default::default()
         };
-        crate::convert(from, to, &options, &mut |_, _| std::ops::ControlFlow::Continue(())).unwrap()
+        crate::convert(from, to, &options, &mut |_, _| {
+            std::ops::ControlFlow::Continue(())
+        })
+        .unwrap()
     };
     let report = convert(&original, &zoo, Direction::ToZoo);
     assert_eq!(report.renamed.len(), 5);

@@ -182,9 +182,11 @@ fn common_prefix(dialect: &Dialect, names: &[&str]) -> usize {
     let prefixes = WRAPPERS.iter().copied().chain([dialect.prefix]);
     let prefixes: Vec<&str> = prefixes.filter(|prefix| !prefix.is_empty()).collect();
     while !names.is_empty()
-        && let Some(prefix) = prefixes
-            .iter()
-            .find(|prefix| names.iter().all(|name| name[length..].starts_with(**prefix)))
+        && let Some(prefix) = prefixes.iter().find(|prefix| {
+            names
+                .iter()
+                .all(|name| name[length..].starts_with(**prefix))
+        })
     {
         length += prefix.len();
     }

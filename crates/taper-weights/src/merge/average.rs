@@ -24,7 +24,10 @@ pub fn average(
     if inputs.len() < 2 {
         return Err(WeightsError::Option {
             option: "--average".into(),
-            reason: format!("{} file given; expected two or more before OUT", inputs.len()),
+            reason: format!(
+                "{} file given; expected two or more before OUT",
+                inputs.len()
+            ),
         });
     }
     let files = inputs
@@ -65,7 +68,9 @@ pub fn average(
     let mut notes = vec![format!("the mean of {} checkpoints", files.len())];
     if counters > 0 {
         let last = files[files.len() - 1].path().display();
-        notes.push(format!("{counters} tensors of integers are those of {last}"));
+        notes.push(format!(
+            "{counters} tensors of integers are those of {last}"
+        ));
     }
     let mut metadata = first.metadata().clone();
     metadata.insert("averaged".into(), files.len().to_string());
@@ -91,7 +96,10 @@ fn check_alike(first: &TensorFile, other: &TensorFile) -> Result<(), WeightsErro
     };
     let at = first.path().display();
     for entry in first.entries() {
-        let found = other.entries().iter().find(|found| found.name == entry.name);
+        let found = other
+            .entries()
+            .iter()
+            .find(|found| found.name == entry.name);
         match found {
             None => return differs(format!("no tensor {}, which {at} has", entry.name)),
             Some(found) if found.shape != entry.shape => {

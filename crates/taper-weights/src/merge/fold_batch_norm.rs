@@ -105,7 +105,10 @@ fn metadata(
             NORMALISATION_METADATA_KEY.to_string(),
             serde_json::to_string(&loaded.normalisation)?,
         ),
-        (FOLDED_METADATA_KEY.to_string(), serde_json::to_string(pairs)?),
+        (
+            FOLDED_METADATA_KEY.to_string(),
+            serde_json::to_string(pairs)?,
+        ),
         ("format".to_string(), "pt".to_string()),
     ]))
 }

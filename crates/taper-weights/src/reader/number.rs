@@ -95,7 +95,11 @@ mod tests {
         assert!(e5m2(0x7c).is_infinite());
         assert_eq!(power_of_two(127), 1.);
         let mut numbers = Vec::new();
-        decode(ElementType::Complex64, &[0, 0, 128, 63, 0, 0, 0, 192], &mut numbers);
+        decode(
+            ElementType::Complex64,
+            &[0, 0, 128, 63, 0, 0, 0, 192],
+            &mut numbers,
+        );
         assert_eq!(numbers, [1., -2.]);
     }
 }

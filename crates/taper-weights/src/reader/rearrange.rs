@@ -36,7 +36,10 @@ impl TensorEntry {
         }
         if change.transpose {
             let [rows, columns] = entry.shape[..] else {
-                return Err(format!("shape {:?}: two dimensions are needed", entry.shape));
+                return Err(format!(
+                    "shape {:?}: two dimensions are needed",
+                    entry.shape
+                ));
             };
             entry.shape = vec![columns, rows];
             entry.view.shape.reverse();
