@@ -8,6 +8,7 @@ mod environment;
 mod interrupt;
 mod network;
 mod output;
+mod run_input;
 mod seeds;
 mod settings;
 mod training;
