@@ -78,11 +78,6 @@ impl Pattern {
         Ok(Self { tokens, plain })
     }
 
-    /// Whether it has a wildcard.
-    pub(crate) fn is_plain(&self) -> bool {
-        self.plain
-    }
-
     fn wilds(&self) -> impl Iterator<Item = Wild> {
         self.tokens.iter().filter_map(|token| match token {
             Token::Wild(wild) => Some(*wild),

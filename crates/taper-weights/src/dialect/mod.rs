@@ -21,7 +21,7 @@ mod wenet;
 
 pub use rule::QkvOrder;
 pub(crate) use rule::{Change, Rule, same};
-pub(crate) use translate::{Named, Status, Translation, translate};
+pub(crate) use translate::{Status, translate};
 
 use crate::WeightsError;
 
