@@ -53,10 +53,12 @@ pub fn verify(
 ) -> Result<Verification, WeightsError> {
     let path = path.as_ref();
     let mut checks = Vec::new();
-    let opened = TensorFile::open(path, &options.limits);
+    let opened = match TensorFile::open(path, &options.limits) {
+        Err(error @ WeightsError::Read { .. }) => return Err(error),
+        opened => opened,
+    };
     let file_path = match &opened {
         Ok(file) => file.path().to_path_buf(),
-        Err(WeightsError::Read { .. }) => return Err(opened.err().unwrap_or_else(|| unread(path))),
         Err(_) => path.to_path_buf(),
     };
     let sha256 = match file_path.is_file() {
@@ -80,13 +82,6 @@ pub fn verify(
         sha256,
         checks,
     })
-}
-
-fn unread(path: &Path) -> WeightsError {
-    WeightsError::Read {
-        path: path.to_path_buf(),
-        source: std::io::ErrorKind::Other.into(),
-    }
 }
 
 fn passed(check: &'static str, detail: String) -> Check {

@@ -28,9 +28,12 @@ Example: taper weights merge student.pth --model resnet8 plain.safetensors
          taper weights merge --average last1.pt last2.pt last3.pt mean.safetensors
          taper weights merge --ema checkpoint.pth ema.safetensors")]
 pub struct MergeArgs {
-    /// The checkpoint, or several for --average, and the safetensors file to write.
-    #[arg(value_name = "F OUT", required = true, num_args = 2..)]
-    files: Vec<PathBuf>,
+    /// The checkpoint.
+    #[arg(value_name = "F")]
+    file: PathBuf,
+    /// The safetensors file to write; before it, for --average, the other checkpoints.
+    #[arg(value_name = "OUT", required = true)]
+    others: Vec<PathBuf>,
     /// The network that the file belongs to.
     #[arg(long, value_name = "M")]
     model: Option<String>,
@@ -61,9 +64,10 @@ struct Answer {
 }
 
 pub fn execute(args: &MergeArgs, output: &Output) -> anyhow::Result<Status> {
-    let Some((out, inputs)) = args.files.split_last() else {
+    let Some((out, more)) = args.others.split_last() else {
         anyhow::bail!("merge: expected a checkpoint and OUT");
     };
+    let inputs: Vec<&PathBuf> = [&args.file].into_iter().chain(more).collect();
     if !args.average {
         anyhow::ensure!(
             inputs.len() == 1,
