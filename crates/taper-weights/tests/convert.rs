@@ -67,7 +67,7 @@ fn every_good_file_keeps_names_types_shapes_and_bytes() {
         let bytes = std::fs::read(&one).unwrap();
         let read = safetensors::SafeTensors::deserialize(&bytes).unwrap();
         assert_eq!(read.len(), expected.len());
-        let (header, _) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
+        let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
         assert_eq!(header.metadata().as_ref().unwrap()["format"], "pt");
         std::fs::remove_file(&one).unwrap();
         std::fs::remove_file(&two).unwrap();
@@ -216,15 +216,6 @@ fn names_are_kept_dropped_stripped_and_renamed() {
     refused(
         with(|o| o.rename = vec![("*.weight".into(), "w".into())]),
         &["--rename *.weight=w", "wildcards"],
-    );
-    refused(
-        with(|o| {
-            o.rename = vec![
-                ("module.a.{n}.?eight".into(), "{n}?".into()),
-                ("?w".into(), "?".into()),
-            ];
-        }),
-        &["--rename ?w", "no tensor matches"],
     );
     refused(
         with(|o| {

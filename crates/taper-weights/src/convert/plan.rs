@@ -16,6 +16,9 @@ pub(crate) struct Plan {
     pub(crate) report: ConvertReport,
 }
 
+/// Groups of tied tensors, and names of one, that a note lists.
+const LISTED: usize = 4;
+
 /// Types that numbers can be cast to.
 pub(crate) const PRECISIONS: [ElementType; 4] = [
     ElementType::F16,
@@ -227,12 +230,21 @@ fn shared(entries: &[&TensorEntry]) -> Option<String> {
         .filter(|group| group.len() > 1)
         .collect();
     groups.sort();
-    let first = groups.first()?;
     let count: usize = groups.iter().map(Vec::len).sum();
-    let listed: Vec<&str> = first.iter().take(4).copied().collect();
-    let more = if first.len() > 4 { ", …" } else { "" };
-    Some(format!(
-        "{count} tensors share their storage with others ({}{more}): each is written in full",
-        listed.join(", ")
-    ))
+    let listed: Vec<String> = groups
+        .iter()
+        .take(LISTED)
+        .map(|group| {
+            let more = if group.len() > LISTED { ", …" } else { "" };
+            let names: Vec<&str> = group.iter().take(LISTED).copied().collect();
+            names.join(", ") + more
+        })
+        .collect();
+    let more = if groups.len() > LISTED { "; …" } else { "" };
+    (count > 0).then(|| {
+        format!(
+            "{count} tensors share their storage with others ({}{more}): each is written in full",
+            listed.join("; ")
+        )
+    })
 }
