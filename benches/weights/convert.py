@@ -7,7 +7,7 @@
 Needs PyTorch to write the file (random f32 tensors of mixed sizes). Caches are warm: both sides read
 the file from memory and write to the same folder; each result is removed before the next round.
 """
-import argparse, os, statistics, subprocess, tempfile, time
+import argparse, os, statistics, subprocess, sys, tempfile, time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,11 +45,15 @@ def main():
     parser.add_argument("--folder", default=tempfile.gettempdir())
     parser.add_argument("--legacy", action="store_true", help="the stream of before PyTorch 1.6")
     parser.add_argument("--taper", default=str(ROOT / "target/release/taper"))
+    parser.add_argument("--write", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.write:
+        return write(arguments.write, arguments.gigabytes, arguments.legacy)
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         source, copy = f"{folder}/large.pth", f"{folder}/copy.pth"
         converted = f"{folder}/large.safetensors"
-        write(source, arguments.gigabytes, arguments.legacy)
+        # In a process of its own: a child's peak memory starts at that of the process that forks it.
+        subprocess.run([sys.executable, __file__, *sys.argv[1:], "--write", source], check=True)
         os.sync()
         size = os.path.getsize(source)
         runs = {

@@ -4,6 +4,7 @@
 //! a header whose length is known. The same input and options give the same bytes.
 
 mod cast;
+mod flush;
 mod names;
 mod plan;
 mod write;

@@ -1,6 +1,7 @@
 //! Writes a safetensors file tensor by tensor behind a header of known length.
 
 use super::cast::Cast;
+use super::flush::Flushing;
 use super::{ConvertProgress, Overflowed};
 use crate::reader::TensorEntry;
 use crate::{ElementType, WeightsError};
@@ -133,7 +134,25 @@ impl<'a> Writer<'a> {
         let failed = self.failed();
         let start = PREFIX + self.header_length;
         self.out.seek(SeekFrom::Start(start)).map_err(&failed)?;
-        let mut out = BufWriter::with_capacity(BUFFER, &mut *self.out);
+        std::thread::scope(|scope| {
+            let file = Flushing::new(self.out, scope).map_err(&failed)?;
+            let mut out = BufWriter::with_capacity(BUFFER, file);
+            let overflowed = self.write_to(&mut out, tensors, progress)?;
+            let file = out
+                .into_inner()
+                .map_err(|error| failed(error.into_error()))?;
+            file.finish(self.path)?;
+            Ok(overflowed)
+        })
+    }
+
+    fn write_to(
+        &self,
+        out: &mut impl Write,
+        tensors: &[PlannedTensor<'_>],
+        progress: ConvertProgress<'_>,
+    ) -> Result<Vec<Overflowed>, WeightsError> {
+        let failed = self.failed();
         let mut overflowed = Vec::new();
         let (mut done, total) = (0, self.total);
         for tensor in tensors {
@@ -172,7 +191,6 @@ impl<'a> Writer<'a> {
                 });
             }
         }
-        out.flush().map_err(&failed)?;
         Ok(overflowed)
     }
 
