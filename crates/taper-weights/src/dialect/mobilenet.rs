@@ -121,8 +121,10 @@ fn norm_imagenet() -> Vec<Rule> {
         Rule::new("model1.0.0.weight", "conv_stem.weight"),
         Rule::new("model1.0.1.{bn}", "bn1.{bn}"),
         Rule::new("fc.{wb}", "classifier.{wb}"),
-        Rule::new("layer{n}.0.weight", "layer{n}.0.weight"),
-        Rule::new("layer{n}.1.{bn}", "layer{n}.1.{bn}"),
+        Rule::new("layer31.0.weight", "layer31.0.weight"),
+        Rule::new("layer31.1.{bn}", "layer31.1.{bn}"),
+        Rule::new("layer32.0.weight", "layer32.0.weight"),
+        Rule::new("layer32.1.{bn}", "layer32.1.{bn}"),
     ];
     for block in blocks(&V1_REPEATS) {
         let module = match block.number {

@@ -42,12 +42,20 @@ pub(super) const DIALECT: Dialect = Dialect {
     ],
 };
 
-/// NORM's module in training, and what its student classes hold without reading it.
-const NORM: &[&str] = &["layer{n}.0.weight", "layer{n}.1.{bn}", "alpha"];
+/// NORM's module in training (31, 32 or 41, 42), and what its student classes hold without reading it.
+const NORM: [&str; 6] = [
+    "layer31", "layer32", "layer41", "layer42", "layer21", "layer22",
+];
 
 fn with_norm(names: &[&str]) -> Vec<Rule> {
     let mut rules = same(names);
-    rules.extend(same(NORM));
+    rules.extend(same(&["alpha"]));
+    for module in NORM {
+        for part in ["0.weight", "1.{bn}"] {
+            let name = format!("{module}.{part}");
+            rules.push(Rule::new(name.clone(), name));
+        }
+    }
     rules
 }
 
