@@ -31,7 +31,7 @@ mod run;
 mod state_file;
 mod store;
 
-pub use batch_norm::BatchNorm2d;
+pub use batch_norm::{BatchNorm2d, DEFAULT_EPS};
 pub use conv::{Conv2d, conv_bn_act};
 pub use linear::Linear;
 pub use recorder::{ShapeRecorder, TensorInfo};
