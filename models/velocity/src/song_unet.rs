@@ -112,7 +112,7 @@ impl SongUNetConfig {
             inputs: channels,
             outputs: channels,
             width: 16,
-            multipliers: vec![1, 2, 2],
+            multipliers: vec![1, 1, 2],
             blocks: 1,
             attention: Vec::new(),
             dropout: 0.0,
