@@ -266,6 +266,7 @@ def run(originals, net, config, source, inputs, dtype):
     """Velocities and the gradients of half the mean square of (velocity - target), summed over the heads."""
     x, times, labels, augment, targets = inputs
     net = net.to(dtype).eval()
+    net.dtype = dtype  # what the ImageNet repository casts to
     x = x.to(dtype).requires_grad_()
     scope = in_f64(originals, net, config) if dtype == torch.float64 else contextlib.nullcontext()
     with scope:

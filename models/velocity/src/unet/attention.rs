@@ -76,9 +76,8 @@ impl Attention {
                 Some(Tensor::from_vec(rows, 3 * channels, vb.device())?)
             }
         };
-        let layer = |inputs, outputs, part, name| {
-            conv(inputs, outputs, 1, style.start, part, vb.pp(name))
-        };
+        let layer =
+            |inputs, outputs, part, name| conv(inputs, outputs, 1, style.start, part, vb.pp(name));
         Ok(Self {
             norm: style.norm(channels, vb.pp(names.norm))?,
             qkv: layer(channels, 3 * channels, Part::Attention, names.qkv)?,
@@ -112,7 +111,10 @@ impl Attention {
             return self.qkv.forward(x);
         };
         let weight = taper_kernels::index_select(self.qkv.weight(), 0, rows)?;
-        let bias = self.qkv.bias().map(|bias| taper_kernels::index_select(bias, 0, rows));
+        let bias = self
+            .qkv
+            .bias()
+            .map(|bias| taper_kernels::index_select(bias, 0, rows));
         taper_kernels::conv2d(x, &weight, bias.transpose()?.as_ref(), self.qkv.geometry())
     }
 }

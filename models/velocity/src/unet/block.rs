@@ -101,9 +101,7 @@ impl Resample {
                 let (_, _, height, width) = x.dims4()?;
                 taper_kernels::resize_nearest2d(x, (2 * height, 2 * width))
             }
-            Self::Down => {
-                taper_kernels::avg_pool2d(x, &Pool2dGeometry::square(2, 2, 0), false)
-            }
+            Self::Down => taper_kernels::avg_pool2d(x, &Pool2dGeometry::square(2, 2, 0), false),
         }
     }
 }
@@ -162,7 +160,12 @@ impl Block {
         Ok(Self {
             norm0: style.norm(inputs, vb.pp(names.norm0))?,
             conv0: layer(inputs, 3, Part::Inner, names.conv0)?,
-            affine: linear(style.embedding, conditions, style.start, vb.pp(names.affine))?,
+            affine: linear(
+                style.embedding,
+                conditions,
+                style.start,
+                vb.pp(names.affine),
+            )?,
             norm1: style.norm(outputs, vb.pp(names.norm1))?,
             conv1: layer(outputs, 3, Part::Last, names.conv1)?,
             skip: projects

@@ -120,7 +120,9 @@ impl UNet {
                 x.dim(0)?
             ),
             (Some(_), None) => {
-                candle_core::bail!("augment: the network has no augmentation labels; leave them out")
+                candle_core::bail!(
+                    "augment: the network has no augmentation labels; leave them out"
+                )
             }
         }
     }
@@ -135,8 +137,7 @@ impl UNet {
                 .iter()
                 .map(|t| factor(phi + (1.0 - 2.0 * phi) * t))
                 .collect();
-            Tensor::from_vec(factors, (times.len(), 1, 1, 1), like.device())?
-                .to_dtype(like.dtype())
+            Tensor::from_vec(factors, (times.len(), 1, 1, 1), like.device())?.to_dtype(like.dtype())
         };
         Ok(Some([
             factors(&|phi| 2.0 * phi)?,

@@ -140,7 +140,10 @@ impl<'a> Namer<'a> {
             // Appended to the level's last block.
             Site::Up => {
                 let block = self.outputs.saturating_sub(1);
-                (format!("output_blocks.{block}"), 1 + usize::from(self.attended))
+                (
+                    format!("output_blocks.{block}"),
+                    1 + usize::from(self.attended),
+                )
             }
         };
         let vb = self.vb.pp(list);
@@ -156,8 +159,9 @@ impl Dialect {
     /// Norm and convolution of the output at the image's size.
     pub(crate) fn output<'a>(self, vb: &VarBuilder<'a>, side: usize) -> [VarBuilder<'a>; 2] {
         match self {
-            Self::EdmSong => ["norm", "conv"]
-                .map(|layer| vb.pp("dec").pp(format!("{side}x{side}_aux_{layer}"))),
+            Self::EdmSong => {
+                ["norm", "conv"].map(|layer| vb.pp("dec").pp(format!("{side}x{side}_aux_{layer}")))
+            }
             Self::EdmDhariwal => ["out_norm", "out_conv"].map(|layer| vb.pp(layer)),
             Self::GuidedDiffusion => ["out.0", "out.2"].map(|layer| vb.pp(layer)),
         }

@@ -45,7 +45,10 @@ impl Plan {
             ("outputs", self.outputs),
             ("width", self.width),
             ("multipliers", self.multipliers.len()),
-            ("multipliers", self.multipliers.iter().copied().min().unwrap_or(0)),
+            (
+                "multipliers",
+                self.multipliers.iter().copied().min().unwrap_or(0),
+            ),
             ("blocks", self.blocks),
             ("classes", self.classes.unwrap_or(1)),
             ("augment", self.augment.unwrap_or(1)),
@@ -123,7 +126,14 @@ impl Plan {
         };
         Ok(Head {
             norm: self.style.norm(channels, norm)?,
-            conv: conv(channels, self.outputs, 3, self.style.start, Part::Last, last)?,
+            conv: conv(
+                channels,
+                self.outputs,
+                3,
+                self.style.start,
+                Part::Last,
+                last,
+            )?,
         })
     }
 }
