@@ -66,7 +66,10 @@ impl Mask {
     #[inline(always)]
     fn halves(self, high: u32) -> (u32, u32) {
         let upper = (self.key >> 32) as u32;
-        (self.key as u32, upper.wrapping_add(high.wrapping_mul(GOLDEN)))
+        (
+            self.key as u32,
+            upper.wrapping_add(high.wrapping_mul(GOLDEN)),
+        )
     }
 }
 
@@ -122,10 +125,16 @@ mod tests {
             // Neighbours, and the masks of two keys, are independent.
             let other = &masks[(index + 1) % masks.len()];
             for (what, pairs) in [
-                ("neighbours", mask.iter().zip(&mask[1..]).collect::<Vec<_>>()),
+                (
+                    "neighbours",
+                    mask.iter().zip(&mask[1..]).collect::<Vec<_>>(),
+                ),
                 ("keys", mask.iter().zip(other).collect()),
             ] {
-                let both = pairs.iter().filter(|(a, b)| **a != 0.0 && **b != 0.0).count();
+                let both = pairs
+                    .iter()
+                    .filter(|(a, b)| **a != 0.0 && **b != 0.0)
+                    .count();
                 let share = both as f64 / pairs.len() as f64;
                 assert!((share - 0.49).abs() < 0.006, "{index} {what}: {share}");
             }

@@ -24,6 +24,7 @@
 
 mod batch_norm;
 mod conv;
+mod group_norm;
 pub mod init;
 mod linear;
 pub mod names;
@@ -34,6 +35,7 @@ mod store;
 
 pub use batch_norm::BatchNorm2d;
 pub use conv::{Conv2d, conv_bn_act};
+pub use group_norm::GroupNorm;
 pub use linear::Linear;
 pub use names::UnknownModel;
 pub use recorder::{ShapeRecorder, TensorInfo};

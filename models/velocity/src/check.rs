@@ -46,8 +46,15 @@ pub(crate) fn check_class(
                     class.dtype()
                 );
             }
-            match class.to_vec1::<u32>()?.iter().find(|&&c| c as usize >= classes) {
-                Some(bad) => bail!("class: found {bad}, the network has classes 0 to {}", classes - 1),
+            match class
+                .to_vec1::<u32>()?
+                .iter()
+                .find(|&&c| c as usize >= classes)
+            {
+                Some(bad) => bail!(
+                    "class: found {bad}, the network has classes 0 to {}",
+                    classes - 1
+                ),
                 None => Ok(()),
             }
         }

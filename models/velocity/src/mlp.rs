@@ -185,17 +185,29 @@ mod tests {
             "layers.0.weight",
             &Tensor::from_vec(weight, (1, 9), &Device::Cpu)?,
         );
-        set("heads.0.weight", &Tensor::new(&[[1f32], [2.]], &Device::Cpu)?);
+        set(
+            "heads.0.weight",
+            &Tensor::new(&[[1f32], [2.]], &Device::Cpu)?,
+        );
         set("heads.1.bias", &Tensor::new(&[5f32, 6.], &Device::Cpu)?);
-        set("heads.1.weight", &Tensor::zeros((2, 1), DType::F32, &Device::Cpu)?);
+        set(
+            "heads.1.weight",
+            &Tensor::zeros((2, 1), DType::F32, &Device::Cpu)?,
+        );
         let t = Tensor::new(&[0.25f32], &Device::Cpu)?;
         let found = model.forward(&point(&[[3.0, -1.0]]), &t, None, Dropout::Off)?;
         // Inputs 3, −1, −½, then (sin, cos) of π/2, π, 2π: 1, 0, 0, −1, 0, 1.
         let z: f64 = 0.3 - 0.2 - 0.15 + 0.4 - 0.7 + 0.9;
         let y = z / (1.0 + (-z).exp());
-        let found: Vec<Vec<f32>> = found.iter().map(|v| v.get(0)?.to_vec1()).collect::<Result<_>>()?;
+        let found: Vec<Vec<f32>> = found
+            .iter()
+            .map(|v| v.get(0)?.to_vec1())
+            .collect::<Result<_>>()?;
         assert!((f64::from(found[0][0]) - y).abs() < 1e-6, "{found:?} {y}");
-        assert!((f64::from(found[0][1]) - 2.0 * y).abs() < 1e-6, "{found:?} {y}");
+        assert!(
+            (f64::from(found[0][1]) - 2.0 * y).abs() < 1e-6,
+            "{found:?} {y}"
+        );
         assert_eq!(found[1], [5.0, 6.0]);
         Ok(())
     }

@@ -49,6 +49,6 @@ pub use model_config::ModelConfig;
 pub use registry::ModelEntry;
 pub use shufflenet_v1::{ShuffleNetV1, ShuffleNetV1Config};
 pub use shufflenet_v2::{ShuffleNetV2, ShuffleNetV2Config};
-pub use vgg::{Vgg, VggConfig};
 pub use taper_layers::UnknownModel;
+pub use vgg::{Vgg, VggConfig};
 pub use wide_resnet::{WideResNet, WideResNetConfig, WideResNetNames};
