@@ -7,6 +7,7 @@
 //! ```
 
 pub use taper_data as data;
+pub use taper_diffusion as diffusion;
 pub use taper_distill as distill;
 pub use taper_kernels as kernels;
 pub use taper_layers as layers;

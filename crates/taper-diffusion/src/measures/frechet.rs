@@ -3,7 +3,7 @@
 use super::Gaussian;
 use crate::error::{DiffusionError, Result};
 use candle_core::{DType, Tensor};
-use faer::{Mat, Side};
+use nalgebra::DMatrix;
 use std::path::Path;
 
 /// |μ_a − μ_b|² + tr(A + B − 2 (A B)^½).
@@ -23,11 +23,11 @@ pub fn frechet_distance(a: &Gaussian, b: &Gaussian) -> Result<f64> {
     }
     let shift = (&a.mean - &b.mean)?.sqr()?.sum_all()?.to_scalar::<f64>()?;
     let (first, second) = (matrix(&a.covariance)?, matrix(&b.covariance)?);
-    let root = square_root(&first)?;
-    let product = &(&root * &second) * &root;
-    let overlap: f64 = eigenvalues(&product)?.into_iter().map(|v| v.max(0.0).sqrt()).sum();
-    let trace = |m: &Mat<f64>| (0..m.nrows()).map(|i| m[(i, i)]).sum::<f64>();
-    Ok(shift + trace(&first) + trace(&second) - 2.0 * overlap)
+    let root = square_root(&first);
+    let product = symmetric(&root * &second * &root);
+    let overlap = product.symmetric_eigenvalues();
+    let overlap: f64 = overlap.iter().map(|value| value.max(0.0).sqrt()).sum();
+    Ok(shift + first.trace() + second.trace() - 2.0 * overlap)
 }
 
 /// Published statistics of a data set: an `.npz` (or any tensor file) with `mu` `[width]` and
@@ -59,44 +59,32 @@ pub fn reference_statistics(path: impl AsRef<Path>) -> Result<Gaussian> {
     Ok(Gaussian { mean, covariance })
 }
 
-fn matrix(tensor: &Tensor) -> Result<Mat<f64>> {
-    let rows = tensor.to_vec2::<f64>()?;
-    // The mean with the transpose: a solver reads one half only.
-    Ok(Mat::from_fn(rows.len(), rows.len(), |i, j| {
-        0.5 * (rows[i][j] + rows[j][i])
-    }))
-}
-
-fn not_finite<E>(_: E) -> DiffusionError {
-    DiffusionError::measure(
-        "Fréchet distance",
-        "a covariance whose eigenvalues cannot be computed",
-        "finite features",
-    )
-}
-
-fn refuse_non_finite(m: &Mat<f64>) -> Result<()> {
-    let finite = (0..m.ncols()).all(|j| (0..m.nrows()).all(|i| m[(i, j)].is_finite()));
-    match finite {
-        true => Ok(()),
-        false => Err(not_finite(())),
+fn matrix(tensor: &Tensor) -> Result<DMatrix<f64>> {
+    let size = tensor.dim(0)?;
+    let values = tensor.flatten_all()?.to_vec1::<f64>()?;
+    if values.iter().any(|value| !value.is_finite()) {
+        return Err(DiffusionError::measure(
+            "Fréchet distance",
+            "a covariance with NaN or infinity",
+            "finite features",
+        ));
     }
+    Ok(symmetric(DMatrix::from_row_slice(size, size, &values)))
 }
 
-fn eigenvalues(m: &Mat<f64>) -> Result<Vec<f64>> {
-    refuse_non_finite(m)?;
-    m.self_adjoint_eigenvalues(Side::Lower).map_err(not_finite)
+/// The mean with the transpose: a solver reads one half only.
+fn symmetric(m: DMatrix<f64>) -> DMatrix<f64> {
+    (&m + m.transpose()) * 0.5
 }
 
 /// The symmetric root of a matrix whose eigenvalues are not below 0.
-fn square_root(m: &Mat<f64>) -> Result<Mat<f64>> {
-    refuse_non_finite(m)?;
-    let decomposition = m.self_adjoint_eigen(Side::Lower).map_err(not_finite)?;
-    let (vectors, values) = (decomposition.U(), decomposition.S().column_vector());
-    let scaled = Mat::from_fn(m.nrows(), m.ncols(), |i, j| {
-        vectors[(i, j)] * values[j].max(0.0).sqrt()
-    });
-    Ok(&scaled * vectors.transpose())
+fn square_root(m: &DMatrix<f64>) -> DMatrix<f64> {
+    let decomposition = m.clone().symmetric_eigen();
+    let mut scaled = decomposition.eigenvectors.clone();
+    for (mut column, value) in scaled.column_iter_mut().zip(&decomposition.eigenvalues) {
+        column *= value.max(0.0).sqrt();
+    }
+    scaled * decomposition.eigenvectors.transpose()
 }
 
 #[cfg(test)]
