@@ -1,6 +1,8 @@
 //! The command line as parsed; names and flags are fixed, scripts call them.
 
-use crate::commands::{bench, completions, data, diffusion, distill, eval, models, run, train, weights};
+use crate::commands::{
+    bench, completions, data, diffusion, distill, eval, models, run, train, weights,
+};
 use clap::{Args, Parser, Subcommand};
 
 /// Distil, train, evaluate and run small neural networks.

@@ -8,7 +8,7 @@ use crate::source::Source;
 use crate::toy::Toy;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
-use taper_data::{AugmentationPolicy, DataSpec, SetKind};
+use taper_data::{AugmentationPolicy, SetKind};
 use taper_train::{OptimizerConfig, Schedule, TrainConfig, Warmup};
 use taper_velocity::{MlpConfig, SongUNetConfig, VelocityConfig};
 
@@ -279,8 +279,14 @@ impl DiffusionConfig {
             _ => return None,
         };
         let (network, encoder) = match mnist {
-            true => (SongUNetConfig::cud_mnist(), SongUNetConfig::cud_mnist_encoder()),
-            false => (SongUNetConfig::cud_cifar10(), SongUNetConfig::cud_cifar10_encoder()),
+            true => (
+                SongUNetConfig::cud_mnist(),
+                SongUNetConfig::cud_mnist_encoder(),
+            ),
+            false => (
+                SongUNetConfig::cud_cifar10(),
+                SongUNetConfig::cud_cifar10_encoder(),
+            ),
         };
         let (batch, rate, iterations, images) = match mnist {
             true => (256, 3e-4, 50_000, 60_000),
@@ -376,7 +382,11 @@ impl DiffusionConfig {
             coupling.validate()?;
             if self.method.has_teacher() {
                 let found = format!("a coupling with the method {}", self.method.name());
-                return refuse("coupling", found, "none: the teacher knows independent noise");
+                return refuse(
+                    "coupling",
+                    found,
+                    "none: the teacher knows independent noise",
+                );
             }
         }
         if let Some(additional) = &self.additional {
@@ -399,19 +409,20 @@ impl AdditionalConfig {
         }
         if let Some(stage) = self.stages.iter().find(|&&stage| stage >= self.steps) {
             let expected = format!("steps 0 … {}", self.steps - 1);
-            return Err(DiffusionError::setting("additional.stages", stage, expected));
+            return Err(DiffusionError::setting(
+                "additional.stages",
+                stage,
+                expected,
+            ));
         }
         if self.training.ema.is_none() {
             let expected = "a decay such as 0.9999";
-            return Err(DiffusionError::setting("additional.training.ema", "none", expected));
+            return Err(DiffusionError::setting(
+                "additional.training.ema",
+                "none",
+                expected,
+            ));
         }
         Ok(self.training.validate()?)
-    }
-}
-
-/// Which images, in the words of the command line.
-impl From<DataSpec> for Source {
-    fn from(spec: DataSpec) -> Self {
-        Self::Images(spec)
     }
 }

@@ -55,13 +55,15 @@ impl ImageFeatures {
             true => pixels,
             false => resize_bilinear2d(&pixels.contiguous()?, (height, width), false)?,
         };
-        let per_channel = |values: &[f32]| {
-            Tensor::new(values, images.device())?.reshape((1, values.len(), 1, 1))
-        };
+        let per_channel =
+            |values: &[f32]| Tensor::new(values, images.device())?.reshape((1, values.len(), 1, 1));
         let normalisation = &self.loaded.normalisation;
         let centred = pixels.broadcast_sub(&per_channel(&normalisation.mean)?)?;
         let ready = centred.broadcast_div(&per_channel(&normalisation.std)?)?;
-        let features = self.loaded.model.forward(&ready.contiguous()?, Mode::Eval)?;
+        let features = self
+            .loaded
+            .model
+            .forward(&ready.contiguous()?, Mode::Eval)?;
         Ok(features.embedding)
     }
 

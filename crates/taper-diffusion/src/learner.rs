@@ -140,7 +140,10 @@ impl<'a> Learner<'a> {
     ) -> candle_core::Result<Losses> {
         let count = batch.x.dim(0)?;
         let random = &mut stream(self.seed, STEP, position.step());
-        let class = batch.class.as_ref().filter(|_| self.learning.classes().is_some());
+        let class = batch
+            .class
+            .as_ref()
+            .filter(|_| self.learning.classes().is_some());
         if let Lesson::OneStep { average_weight } = self.lesson {
             return self.one_step(batch, class, average_weight, random);
         }
@@ -156,7 +159,9 @@ impl<'a> Learner<'a> {
         let coupled = coupling::draw(self.encoder.as_deref(), &batch.x, random)?;
         let t = times.now(&batch.x)?;
         let (x_t, velocity) = interpolate(&batch.x, &coupled.z, &t)?;
-        let predictions = self.learning.forward(&x_t, &t, class, Dropout::On(random))?;
+        let predictions = self
+            .learning
+            .forward(&x_t, &t, class, Dropout::On(random))?;
         let first = &predictions[0];
         let of = |network: Option<&'a dyn VelocityNetwork>| match network {
             Some(network) => Ok(network),

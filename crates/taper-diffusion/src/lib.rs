@@ -23,8 +23,8 @@ mod monitor;
 mod noise;
 pub mod objectives;
 pub mod pictures;
-pub mod samplers;
 mod point_scores;
+pub mod samplers;
 mod saved;
 mod source;
 mod toy;
@@ -44,4 +44,6 @@ pub use point_scores::{PointScores, point_reference, point_scores};
 pub use saved::{METADATA_KEY, Origin, SavedNetwork, load_network};
 pub use source::{Data, DiffusionBatch, Source, TrainingBatches};
 pub use toy::Toy;
-pub use training::{ONE_STEP_FILE, TEACHER_FOLDER, Trained, stage_folder, train_diffusion};
+pub use training::{
+    ONE_STEP_FILE, TEACHER_FOLDER, Trained, check_settings, stage_folder, train_diffusion,
+};

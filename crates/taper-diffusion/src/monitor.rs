@@ -70,7 +70,10 @@ impl Monitor {
             metrics.insert(format!("w2_{steps}"), wasserstein2(&samples.x, &reference)?);
             panels.push((steps.to_string(), samples.x));
         }
-        self.write(SAMPLES_PICTURE, &png(&point_panels(&panels, toy.extent())?)?)?;
+        self.write(
+            SAMPLES_PICTURE,
+            &png(&point_panels(&panels, toy.extent())?)?,
+        )?;
         let ways = self.ways(network, &z.narrow(0, 0, WAYS.min(count))?)?;
         let picture = trajectory_panel(&ways, 1.5 * toy.extent())?;
         self.write(TRAJECTORIES_PICTURE, &png(&picture)?)?;
@@ -112,19 +115,30 @@ impl Monitor {
             // The estimate x − t v of the data, at the time of the state before the step.
             let t = instant.time + 1.0 / config.steps as f64;
             let estimate = (&now - (instant.velocity * t)?)?;
-            rows.push((format!("{}/{}", config.steps + 1 - instant.step, config.steps), estimate));
+            rows.push((
+                format!("{}/{}", config.steps + 1 - instant.step, config.steps),
+                estimate,
+            ));
             now = instant.state.clone();
             Ok(())
         })?;
         self.write(TRAJECTORIES_PICTURE, &png(&image_rows(&rows)?)?)?;
-        Ok(BTreeMap::from([("flow".to_string(), self.flow_loss(network)?)]))
+        Ok(BTreeMap::from([(
+            "flow".to_string(),
+            self.flow_loss(network)?,
+        )]))
     }
 
     /// The flow loss on test images, with the same times and noise at every call.
     fn flow_loss(&self, network: &dyn VelocityNetwork) -> Result<f64> {
         let mut random = stream(SEED, "test-flow", 0);
         let (mut sum, mut count) = (0.0, 0usize);
-        for batch in self.data.images(Part::Test, TEST_BATCH)?.epoch(0, 0).take(TEST_BATCHES) {
+        for batch in self
+            .data
+            .images(Part::Test, TEST_BATCH)?
+            .epoch(0, 0)
+            .take(TEST_BATCHES)
+        {
             let batch = batch?;
             let size = batch.images.dim(0)?;
             let times: Vec<f64> = (0..size).map(|_| random.random()).collect();
@@ -141,7 +155,8 @@ impl Monitor {
     }
 
     fn write(&self, name: &str, content: &[u8]) -> Result<()> {
-        self.run.write_view(format!("{PLOTS_FOLDER}/{name}"), content)?;
+        self.run
+            .write_view(format!("{PLOTS_FOLDER}/{name}"), content)?;
         Ok(())
     }
 }
@@ -154,6 +169,8 @@ pub(crate) fn generate_class(
     let Some(classes) = network.classes() else {
         return Ok(None);
     };
-    let class: Vec<u32> = (0..count).map(|index| (index % classes.max(1)) as u32).collect();
+    let class: Vec<u32> = (0..count)
+        .map(|index| (index % classes.max(1)) as u32)
+        .collect();
     Ok(Some(Tensor::new(class, &Device::Cpu)?))
 }

@@ -79,7 +79,8 @@ mod tests {
         let z = sample_noise(0, 0..20_000, &[2])?.flatten_all()?;
         let values = z.to_vec1::<f32>()?;
         let mean = values.iter().map(|&v| f64::from(v)).sum::<f64>() / values.len() as f64;
-        let square = values.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>() / values.len() as f64;
+        let square =
+            values.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>() / values.len() as f64;
         // Five standard deviations of 40,000 draws.
         assert!(mean.abs() < 0.025, "{mean}");
         assert!((square - 1.0).abs() < 0.036, "{square}");

@@ -58,5 +58,9 @@ pub fn point_scores(
 /// # Errors
 /// If Candle fails.
 pub fn point_reference(toy: Toy, count: usize, seed: u64) -> Result<Tensor> {
-    Ok(Tensor::from_vec(toy.reference(count, seed), (count, 2), &Device::Cpu)?)
+    Ok(Tensor::from_vec(
+        toy.reference(count, seed),
+        (count, 2),
+        &Device::Cpu,
+    )?)
 }

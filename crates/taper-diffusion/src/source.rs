@@ -337,7 +337,10 @@ mod tests {
             assert_eq!(text.parse::<Source>().unwrap().to_string(), text);
         }
         let message = "chess".parse::<Source>().unwrap_err();
-        assert!(message.contains("checkerboard") && message.contains("cifar10"), "{message}");
+        assert!(
+            message.contains("checkerboard") && message.contains("cifar10"),
+            "{message}"
+        );
     }
 
     #[test]
@@ -346,7 +349,9 @@ mod tests {
         let mut batches = data.batches(8, 3, 5, None).unwrap();
         let mut values = |epoch, first| -> Vec<Vec<Vec<f32>>> {
             let batches = batches.epoch(epoch, first).unwrap();
-            batches.map(|batch| batch.unwrap().x.to_vec2().unwrap()).collect()
+            batches
+                .map(|batch| batch.unwrap().x.to_vec2().unwrap())
+                .collect()
         };
         let whole = values(2, 0);
         assert_eq!(whole.len(), 5);

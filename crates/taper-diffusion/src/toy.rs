@@ -58,11 +58,7 @@ impl Toy {
     }
 
     /// Points of the modes asked for, or of modes drawn by lot.
-    fn points(
-        self,
-        modes: impl Iterator<Item = Option<usize>>,
-        random: &mut Random,
-    ) -> Vec<f32> {
+    fn points(self, modes: impl Iterator<Item = Option<usize>>, random: &mut Random) -> Vec<f32> {
         modes
             .flat_map(|mode| {
                 let mode = mode.unwrap_or_else(|| random.random_range(0..MODES));

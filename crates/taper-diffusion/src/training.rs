@@ -13,10 +13,8 @@ use rand::Rng;
 use std::sync::atomic::AtomicBool;
 use taper_kernels::random::stream;
 use taper_layers::ParameterStore;
-use taper_train::{
-    MODEL_FILE, Metrics, Outcome, Progress, REPORT_FILE, RunDirectory, TrainConfig,
-};
-use taper_velocity::{Dropout, VelocityConfig, VelocityNetwork};
+use taper_train::{MODEL_FILE, Metrics, Outcome, Progress, REPORT_FILE, RunDirectory, TrainConfig};
+use taper_velocity::{Dropout, VelocityNetwork};
 
 /// The network of the additional training, beside the run's `model.safetensors`.
 pub const ONE_STEP_FILE: &str = "one-step.safetensors";
@@ -57,7 +55,7 @@ pub fn train_diffusion(
         progress,
         stop,
     };
-    bench.probe(&config.trained_network())?;
+    probe(config, &bench.data)?;
     bench.plan()?;
     let teacher = match config.method.has_teacher() {
         true => match bench.teacher()? {
@@ -76,6 +74,54 @@ pub fn train_diffusion(
             Ok(done.then_some(trained))
         }
         (_, trained) => Ok(trained),
+    }
+}
+
+/// Refuses settings that cannot work, before there is a run: values, data, a network or batch that does not fit them.
+///
+/// # Errors
+/// As [`train_diffusion`].
+pub fn check_settings(config: &DiffusionConfig) -> Result<()> {
+    config.validate()?;
+    let data = Data::open(&config.data)?;
+    probe(config, &data)?;
+    let augmentation = config.augmentation.as_ref();
+    data.batches(
+        config.batch,
+        config.seed,
+        config.steps_per_epoch,
+        augmentation,
+    )?;
+    Ok(())
+}
+
+/// Refuses a network that does not answer like the data.
+fn probe(config: &DiffusionConfig, data: &Data) -> Result<()> {
+    let shape = data.shape();
+    let dims: Vec<usize> = std::iter::once(1).chain(shape.iter().copied()).collect();
+    let refuse = |found: String| {
+        let expected = format!("a network for {}, samples of {shape:?}", config.data);
+        DiffusionError::setting("network", found, expected)
+    };
+    let store = ParameterStore::new(0, &Device::Cpu);
+    let built = config
+        .trained_network()
+        .build(store.var_builder(DType::F32));
+    let network = built.map_err(|error| refuse(error.to_string()))?;
+    if let (Some(wanted), Some(there)) = (network.classes(), data.classes())
+        && wanted < there
+    {
+        return Err(refuse(format!(
+            "{wanted} classes where the data has {there}"
+        )));
+    }
+    let x = Tensor::zeros(dims.as_slice(), DType::F32, &Device::Cpu)?;
+    let class = generate_class(&*network, 1)?;
+    let t = scalars_like(&x, &[1.0])?;
+    match network.forward(&x, &t, class.as_ref(), Dropout::Off) {
+        Ok(heads) if heads.iter().all(|head| head.dims() == dims) => Ok(()),
+        Ok(heads) => Err(refuse(format!("answers of {:?}", heads[0].dims()))),
+        Err(error) => Err(refuse(error.to_string())),
     }
 }
 
@@ -102,32 +148,6 @@ struct Stage<'s> {
 }
 
 impl Bench<'_> {
-    /// Refuses a network that does not answer like the data, before anything is trained.
-    fn probe(&self, network: &VelocityConfig) -> Result<()> {
-        let shape = self.data.shape();
-        let dims: Vec<usize> = std::iter::once(1).chain(shape.iter().copied()).collect();
-        let refuse = |found: String| {
-            let expected = format!("a network for {}, samples of {shape:?}", self.config.data);
-            DiffusionError::setting("network", found, expected)
-        };
-        let store = ParameterStore::new(0, &Device::Cpu);
-        let built = network.build(store.var_builder(DType::F32));
-        let network = built.map_err(|error| refuse(error.to_string()))?;
-        if let (Some(wanted), Some(there)) = (network.classes(), self.data.classes())
-            && wanted < there
-        {
-            return Err(refuse(format!("{wanted} classes where the data has {there}")));
-        }
-        let x = Tensor::zeros(dims.as_slice(), DType::F32, &Device::Cpu)?;
-        let class = generate_class(&*network, 1)?;
-        let answer = network.forward(&x, &scalars_like(&x, &[1.0])?, class.as_ref(), Dropout::Off);
-        match answer {
-            Ok(heads) if heads.iter().all(|head| head.dims() == dims) => Ok(()),
-            Ok(heads) => Err(refuse(format!("answers of {:?}", heads[0].dims()))),
-            Err(error) => Err(refuse(error.to_string())),
-        }
-    }
-
     /// Tells the progress how many steps are to come.
     fn plan(&mut self) -> Result<()> {
         let config = self.config;
@@ -143,14 +163,18 @@ impl Bench<'_> {
         total += match config.method {
             Method::Progressive => {
                 let stages = config.progressive.stages.iter();
-                let left = stages.filter(|steps| !self.finished(&stage_folder(**steps))).count();
+                let left = stages
+                    .filter(|steps| !self.finished(&stage_folder(**steps)))
+                    .count();
                 steps(config.training.epochs, batches) * left as u64
             }
             _ => steps(config.training.epochs, batches),
         };
         if let Some(additional) = &config.additional {
             let left = additional.stages.iter();
-            let left = left.filter(|stage| !self.finished(&additional_folder(**stage))).count();
+            let left = left
+                .filter(|stage| !self.finished(&additional_folder(**stage)))
+                .count();
             let batches = additional.pairs / config.batch;
             total += steps(additional.training.epochs, batches) * left as u64;
         }
@@ -166,10 +190,15 @@ impl Bench<'_> {
     fn batches(&self, seed: u64) -> Result<TrainingBatches> {
         let config = self.config;
         let augmentation = config.augmentation.as_ref();
-        self.data.batches(config.batch, seed, config.steps_per_epoch, augmentation)
+        self.data
+            .batches(config.batch, seed, config.steps_per_epoch, augmentation)
     }
 
-    fn train(&mut self, stage: &Stage<'_>, mut batches: TrainingBatches) -> Result<Option<Trained>> {
+    fn train(
+        &mut self,
+        stage: &Stage<'_>,
+        mut batches: TrainingBatches,
+    ) -> Result<Option<Trained>> {
         let run = match stage.folder.as_str() {
             "" => self.run.clone(),
             folder => {
@@ -205,7 +234,9 @@ impl Bench<'_> {
         if let Some(start) = stage.start {
             for (name, _) in store.parameters() {
                 if let Some(value) = start.get(&name) {
-                    store.set(&name, &value).map_err(taper_train::TrainError::from)?;
+                    store
+                        .set(&name, &value)
+                        .map_err(taper_train::TrainError::from)?;
                 }
             }
         }
@@ -304,7 +335,8 @@ impl Bench<'_> {
 
     fn copy_model(&self, network: &SavedNetwork, name: &str) -> Result<()> {
         let state = network.store.state();
-        self.run.write_tensors(name, &state, &network.origin.metadata()?)?;
+        self.run
+            .write_tensors(name, &state, &network.origin.metadata()?)?;
         Ok(())
     }
 
@@ -348,7 +380,11 @@ impl Bench<'_> {
     ) -> Result<TrainingBatches> {
         if config.pairs < self.config.batch {
             let expected = format!("at least a batch of {}", self.config.batch);
-            return Err(DiffusionError::setting("additional.pairs", config.pairs, expected));
+            return Err(DiffusionError::setting(
+                "additional.pairs",
+                config.pairs,
+                expected,
+            ));
         }
         let shape = self.data.shape();
         let sampler = SamplerConfig::of(Rule::Euler, config.steps);

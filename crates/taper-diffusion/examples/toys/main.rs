@@ -44,7 +44,9 @@ pub struct Scores {
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let out = PathBuf::from(arguments.next().ok_or("expected a folder, then seeds")?);
-    let seeds: Vec<u64> = arguments.map(|seed| seed.parse()).collect::<Result<_, _>>()?;
+    let seeds: Vec<u64> = arguments
+        .map(|seed| seed.parse())
+        .collect::<Result<_, _>>()?;
     std::fs::create_dir_all(&out)?;
     // The networks are too small for two threads: give each core a seed of its own.
     taper_kernels::threads::set_threads(1);
@@ -62,7 +64,10 @@ fn run_seed(out: &Path, seed: u64) -> Result<(), Box<dyn Error>> {
     let file = out.join(format!("results-{seed}.jsonl"));
     let known = read(&file)?;
     let mut write = |scores: Scores| -> Result<(), Box<dyn Error>> {
-        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(&file)?;
+        let mut file = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&file)?;
         Ok(writeln!(file, "{}", serde_json::to_string(&scores)?)?)
     };
     if !known.iter().any(|scores| scores.row == table::FLOOR) {
@@ -70,7 +75,10 @@ fn run_seed(out: &Path, seed: u64) -> Result<(), Box<dyn Error>> {
     }
     for row in rows::rows(out, seed) {
         let names = row.names();
-        if names.iter().all(|name| known.iter().any(|scores| &scores.row == name)) {
+        if names
+            .iter()
+            .all(|name| known.iter().any(|scores| &scores.row == name))
+        {
             continue;
         }
         for scores in train_and_score(out, &row, seed)? {
@@ -118,8 +126,7 @@ fn train_and_score(out: &Path, row: &Row, seed: u64) -> Result<Vec<Scores>, Box<
             };
             let network = load_network(network)?;
             let sampler = SamplerConfig::of(Rule::Euler, steps);
-            let scores =
-                point_scores(&*network.network, TOY, index + 1, &sampler, POINTS, seed)?;
+            let scores = point_scores(&*network.network, TOY, index + 1, &sampler, POINTS, seed)?;
             w2.insert(steps, scores.w2);
             if steps == 16 && !row.own_networks {
                 straightness = Some(scores.straightness);
@@ -151,7 +158,10 @@ fn read_all(out: &Path) -> Result<Vec<Scores>, Box<dyn Error>> {
     let mut all = Vec::new();
     for entry in std::fs::read_dir(out)? {
         let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "jsonl") {
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "jsonl")
+        {
             all.extend(read(&path)?);
         }
     }

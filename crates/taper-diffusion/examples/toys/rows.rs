@@ -39,7 +39,9 @@ impl Row {
     pub fn names(&self) -> Vec<String> {
         match self.config.trained_network().heads() {
             1 => vec![self.name.clone()],
-            heads => (1..=heads).map(|head| format!("{} head {head}", self.name)).collect(),
+            heads => (1..=heads)
+                .map(|head| format!("{} head {head}", self.name))
+                .collect(),
         }
     }
 }
@@ -118,17 +120,29 @@ pub fn rows(out: &Path, seed: u64) -> Vec<Row> {
         },
         Row::new("RK12, w1 = 4 w2", weighted(seed, fixed(4.0))),
         Row::new("RK12, w1 = 15 w2", weighted(seed, fixed(15.0))),
-        Row::new("RF + learned coupling", coupled(base(Method::Flow, seed, 8))),
-        Row::new("RK12 + learned coupling", coupled(cud(seed, 1, Stages::Paper))),
+        Row::new(
+            "RF + learned coupling",
+            coupled(base(Method::Flow, seed, 8)),
+        ),
+        Row::new(
+            "RK12 + learned coupling",
+            coupled(cud(seed, 1, Stages::Paper)),
+        ),
         Row::new("RK23", cud(seed, 2, Stages::Paper)),
         Row::new("RK34", cud(seed, 3, Stages::Paper)),
     ];
     for steps in [1, 2, 4, 8] {
         let name = format!("RK12, look-ahead for {steps}");
-        rows.push(Row::new(name, weighted(seed, Weighting::ForSteps { steps })));
+        rows.push(Row::new(
+            name,
+            weighted(seed, Weighting::ForSteps { steps }),
+        ));
     }
     rows.push(Row::new("RK23 corrected", cud(seed, 2, Stages::Corrected)));
     rows.push(Row::new("RK34 corrected", cud(seed, 3, Stages::Corrected)));
-    rows.push(Row::new("RF, 16,000 iterations", base(Method::Flow, seed, 16)));
+    rows.push(Row::new(
+        "RF, 16,000 iterations",
+        base(Method::Flow, seed, 16),
+    ));
     rows
 }

@@ -31,7 +31,9 @@ pub fn assignment(costs: &[f64], size: usize) -> Result<Vec<usize>> {
         prices: vec![0.0; size],
     };
     problem.reduce_columns();
-    let mut free: Vec<usize> = (0..size).filter(|&row| problem.column_of[row] == FREE).collect();
+    let mut free: Vec<usize> = (0..size)
+        .filter(|&row| problem.column_of[row] == FREE)
+        .collect();
     for _ in 0..REDUCTIONS {
         free = problem.reduce_rows(free);
     }
@@ -215,7 +217,11 @@ mod tests {
     use taper_kernels::random::stream;
 
     fn total(costs: &[f64], size: usize, columns: &[usize]) -> f64 {
-        columns.iter().enumerate().map(|(row, column)| costs[row * size + column]).sum()
+        columns
+            .iter()
+            .enumerate()
+            .map(|(row, column)| costs[row * size + column])
+            .sum()
     }
 
     fn brute_force(costs: &[f64], size: usize, row: usize, used: &mut Vec<bool>) -> f64 {
@@ -251,7 +257,10 @@ mod tests {
             sorted.sort_unstable();
             assert_eq!(sorted, (0..size).collect::<Vec<_>>(), "case {case}");
             let best = brute_force(&costs, size, 0, &mut vec![false; size]);
-            assert!((total(&costs, size, &columns) - best).abs() < 1e-12, "case {case}");
+            assert!(
+                (total(&costs, size, &columns) - best).abs() < 1e-12,
+                "case {case}"
+            );
         }
     }
 

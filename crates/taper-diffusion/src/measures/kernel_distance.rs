@@ -54,7 +54,11 @@ pub fn kernel_distance(a: &Tensor, b: &Tensor, seed: u64) -> Result<KernelDistan
     let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
     Ok(KernelDistance {
         mean,
-        sd: if values.len() > 1 { (squares / (count - 1.0)).sqrt() } else { 0.0 },
+        sd: if values.len() > 1 {
+            (squares / (count - 1.0)).sqrt()
+        } else {
+            0.0
+        },
     })
 }
 
@@ -64,9 +68,8 @@ fn subset(features: &Tensor, size: usize, random: &mut Random) -> Result<Tensor>
         return Ok(features.clone());
     }
     let mut rows: Vec<u32> = (0..count as u32).collect();
-    rows.partial_shuffle(random, size);
-    // `partial_shuffle` leaves the drawn ones at the end.
-    let rows = Tensor::new(&rows[count - size..], &Device::Cpu)?;
+    let (drawn, _) = rows.partial_shuffle(random, size);
+    let rows = Tensor::new(&*drawn, &Device::Cpu)?;
     Ok(features.index_select(&rows, 0)?)
 }
 

@@ -102,7 +102,12 @@ mod tests {
     #[test]
     fn parts_give_what_the_whole_gives() {
         // A large mean shows what a naive sum of squares would lose.
-        let all = (sample_noise(0, 0..97, &[3]).unwrap().to_dtype(DType::F64).unwrap() + 1e6).unwrap();
+        let all = (sample_noise(0, 0..97, &[3])
+            .unwrap()
+            .to_dtype(DType::F64)
+            .unwrap()
+            + 1e6)
+            .unwrap();
         let mut whole = Moments::new(3).unwrap();
         whole.add(&all).unwrap();
         let mut parts = Moments::new(3).unwrap();
@@ -112,10 +117,15 @@ mod tests {
         assert_eq!(parts.count(), 97);
         let (whole, parts) = (whole.gaussian().unwrap(), parts.gaussian().unwrap());
         let rows = all.to_vec2::<f64>().unwrap();
-        let mean: Vec<f64> = (0..3).map(|c| rows.iter().map(|r| r[c]).sum::<f64>() / 97.0).collect();
+        let mean: Vec<f64> = (0..3)
+            .map(|c| rows.iter().map(|r| r[c]).sum::<f64>() / 97.0)
+            .collect();
         for a in 0..3 {
             for b in 0..3 {
-                let direct: f64 = rows.iter().map(|r| (r[a] - mean[a]) * (r[b] - mean[b])).sum();
+                let direct: f64 = rows
+                    .iter()
+                    .map(|r| (r[a] - mean[a]) * (r[b] - mean[b]))
+                    .sum();
                 let direct = direct / 96.0;
                 for found in [&whole, &parts] {
                     let found = found.covariance.to_vec2::<f64>().unwrap()[a][b];

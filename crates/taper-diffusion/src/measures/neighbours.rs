@@ -55,7 +55,11 @@ fn covered(points: &Tensor, set: &Tensor, neighbours: usize) -> Result<f64> {
     })?;
     let mut inside = 0usize;
     rows(points, set, |row| {
-        inside += usize::from(row.iter().zip(&radii).any(|(distance, radius)| distance <= radius));
+        inside += usize::from(
+            row.iter()
+                .zip(&radii)
+                .any(|(distance, radius)| distance <= radius),
+        );
     })?;
     Ok(inside as f64 / points.dim(0)? as f64)
 }
@@ -65,7 +69,9 @@ fn rows(a: &Tensor, b: &Tensor, mut visit: impl FnMut(&[f64])) -> Result<()> {
     let (count, width) = (a.dim(0)?, b.dim(0)?);
     for start in (0..count).step_by(CHUNK) {
         let part = a.narrow(0, start, CHUNK.min(count - start))?;
-        squared_distances(&part, b)?.chunks(width).for_each(&mut visit);
+        squared_distances(&part, b)?
+            .chunks(width)
+            .for_each(&mut visit);
     }
     Ok(())
 }

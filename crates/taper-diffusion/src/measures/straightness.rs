@@ -55,7 +55,10 @@ mod tests {
 
     #[test]
     fn equal_to_its_definition() {
-        let z = sample_noise(0, 0..50, &[2]).unwrap().to_dtype(DType::F64).unwrap();
+        let z = sample_noise(0, 0..50, &[2])
+            .unwrap()
+            .to_dtype(DType::F64)
+            .unwrap();
         let mut field = |x: &Tensor, t: &Tensor| x.sin()?.broadcast_add(&t.reshape(((), 1))?);
         let mut straightness = Straightness::default();
         assert!(straightness.value().is_err());
@@ -73,6 +76,9 @@ mod tests {
         };
         let expected = velocities.iter().map(mean).sum::<f64>() / 16.0;
         let found = straightness.value().unwrap();
-        assert!(found > 0.01 && (found - expected).abs() < 1e-9, "{found} {expected}");
+        assert!(
+            found > 0.01 && (found - expected).abs() < 1e-9,
+            "{found} {expected}"
+        );
     }
 }

@@ -37,7 +37,9 @@ fn states_of(
 
 const RULES: [Stages; 2] = [Stages::Paper, Stages::Corrected];
 
-fn time_only(f: impl Fn(f64) -> f64) -> impl FnMut(&Tensor, &Tensor) -> candle_core::Result<Tensor> {
+fn time_only(
+    f: impl Fn(f64) -> f64,
+) -> impl FnMut(&Tensor, &Tensor) -> candle_core::Result<Tensor> {
     move |x, t| {
         let values: Vec<f64> = t.to_vec1::<f64>()?.into_iter().map(&f).collect();
         Tensor::new(values, &Device::Cpu)?.reshape(x.shape())
@@ -51,7 +53,10 @@ fn polynomial_velocities() {
     for rule in RULES {
         for order in 1..=3 {
             let config = config(order, rule);
-            for (j, s) in states_of(&config, x, t, h, &mut time_only(|_| 1.7)).iter().enumerate() {
+            for (j, s) in states_of(&config, x, t, h, &mut time_only(|_| 1.7))
+                .iter()
+                .enumerate()
+            {
                 let exact = x - 1.7 * (j + 1) as f64 * h;
                 assert!((s - exact).abs() < 1e-14, "{rule:?} {order}");
             }
@@ -60,9 +65,19 @@ fn polynomial_velocities() {
     let (a, b) = (0.4, -1.3);
     let exact = |j: f64| x - (a * j * h + b * (t * j * h - (j * h).powi(2) / 2.0));
     let linear = |order| {
-        let states = states_of(&config(order, Stages::Paper), x, t, h, &mut time_only(|t| a + b * t));
+        let states = states_of(
+            &config(order, Stages::Paper),
+            x,
+            t,
+            h,
+            &mut time_only(|t| a + b * t),
+        );
         let error = |(j, s): (usize, f64)| s - exact((j + 1) as f64);
-        states.into_iter().enumerate().map(error).collect::<Vec<_>>()
+        states
+            .into_iter()
+            .enumerate()
+            .map(error)
+            .collect::<Vec<_>>()
     };
     let close = |found: f64, expected: f64| assert!((found - expected).abs() < 1e-14, "{found}");
     close(linear(1)[0], -b * h * h / 2.0);
@@ -71,7 +86,15 @@ fn polynomial_velocities() {
         close(linear(order)[1], -b * h * h);
     }
     close(linear(3)[2], -3.0 * b * h * h);
-    let square = |order| states_of(&config(order, Stages::Paper), x, t, h, &mut time_only(|t| t * t))[0];
+    let square = |order| {
+        states_of(
+            &config(order, Stages::Paper),
+            x,
+            t,
+            h,
+            &mut time_only(|t| t * t),
+        )[0]
+    };
     let exact = x - (t.powi(3) - (t - h).powi(3)) / 3.0;
     close(square(3), exact);
     close(square(2), exact - h.powi(3) / 6.0);
@@ -121,7 +144,11 @@ fn local_errors_have_the_exponents_of_the_card() {
         let (large, small) = (errors(0.02), errors(0.01));
         for (index, exponent) in exponents.iter().enumerate() {
             let found = (large[index] / small[index]).log2();
-            assert!((found - exponent).abs() < 0.25, "{rule:?} {order} s_{}: {found}", index + 1);
+            assert!(
+                (found - exponent).abs() < 0.25,
+                "{rule:?} {order} s_{}: {found}",
+                index + 1
+            );
         }
     }
 }
@@ -172,17 +199,25 @@ impl Problem {
 
     fn targets(&self, config: &CatchUpConfig, twin: &dyn VelocityNetwork) -> Vec<Tensor> {
         let (x_t, _) = self.line();
-        let mut velocity = |x: &Tensor, t: &Tensor| {
-            Ok(twin.forward(x, t, None, Dropout::Off)?.swap_remove(0))
-        };
-        config.targets(&x_t, &self.times, None, &mut velocity).unwrap()
+        let mut velocity =
+            |x: &Tensor, t: &Tensor| Ok(twin.forward(x, t, None, Dropout::Off)?.swap_remove(0));
+        config
+            .targets(&x_t, &self.times, None, &mut velocity)
+            .unwrap()
     }
 
-    fn loss(&self, config: &CatchUpConfig, net: &dyn VelocityNetwork, targets: &[Tensor]) -> Tensor {
+    fn loss(
+        &self,
+        config: &CatchUpConfig,
+        net: &dyn VelocityNetwork,
+        targets: &[Tensor],
+    ) -> Tensor {
         let (x_t, g) = self.line();
         let t = self.times.now(&x_t).unwrap();
         let predictions = net.forward(&x_t, &t, None, Dropout::Off).unwrap();
-        config.loss(&predictions, targets, &g, &self.times, (0.7, 1.3)).unwrap()
+        config
+            .loss(&predictions, targets, &g, &self.times, (0.7, 1.3))
+            .unwrap()
     }
 }
 
@@ -212,7 +247,10 @@ fn parameter_gradients_are_those_with_frozen_targets() {
                         values[element] += by;
                         let moved = Tensor::from_vec(values, start.shape(), &Device::Cpu).unwrap();
                         store.set(&name, &moved).unwrap();
-                        problem.loss(&config, &*twin, &targets).to_scalar::<f64>().unwrap()
+                        problem
+                            .loss(&config, &*twin, &targets)
+                            .to_scalar::<f64>()
+                            .unwrap()
                     };
                     let step = 1e-5;
                     let difference = (moved(step) - moved(-step)) / (2.0 * step);
@@ -242,12 +280,22 @@ fn noise_gradients_by_central_differences() {
     let var = Var::from_tensor(&z).unwrap();
     problem.z = var.as_tensor().clone();
     let gradients = problem.loss(&config, &*twin, &targets).backward().unwrap();
-    let gradient = gradients.get(&var).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap();
+    let gradient = gradients
+        .get(&var)
+        .unwrap()
+        .flatten_all()
+        .unwrap()
+        .to_vec1::<f64>()
+        .unwrap();
     let values = z.flatten_all().unwrap().to_vec1::<f64>().unwrap();
     // T_j of the masked sample is g as a constant: freeze it by giving g as the target there.
     let (_, g) = problem.line();
     let mask = Tensor::new(problem.times.mask(2), &Device::Cpu).unwrap();
-    let rows = mask.reshape(((), 1)).unwrap().broadcast_as(g.shape()).unwrap();
+    let rows = mask
+        .reshape(((), 1))
+        .unwrap()
+        .broadcast_as(g.shape())
+        .unwrap();
     let frozen: Vec<Tensor> = targets
         .iter()
         .map(|target| rows.where_cond(target, &g.detach()).unwrap())
@@ -272,7 +320,10 @@ fn noise_gradients_by_central_differences() {
         };
         let step = 1e-5;
         let difference = (moved(step) - moved(-step)) / (2.0 * step);
-        assert!((difference - gradient[element]).abs() < 1e-6, "{element}: {difference}");
+        assert!(
+            (difference - gradient[element]).abs() < 1e-6,
+            "{element}: {difference}"
+        );
     }
 }
 
@@ -291,34 +342,60 @@ fn limits() {
         let predictions = learning.forward(&x_t, &t, None, Dropout::Off).unwrap();
         let predictions = &predictions[..order];
         let targets = problem.targets(&config, &*twin);
-        let loss = config.loss(predictions, &targets, &g, &problem.times, (0.0, 1.0)).unwrap();
+        let loss = config
+            .loss(predictions, &targets, &g, &problem.times, (0.0, 1.0))
+            .unwrap();
         let flow: f64 = predictions
             .iter()
-            .map(|p| (p - &g).unwrap().sqr().unwrap().mean_all().unwrap().to_scalar::<f64>().unwrap())
+            .map(|p| {
+                (p - &g)
+                    .unwrap()
+                    .sqr()
+                    .unwrap()
+                    .mean_all()
+                    .unwrap()
+                    .to_scalar::<f64>()
+                    .unwrap()
+            })
             .sum();
         assert!((loss.to_scalar::<f64>().unwrap() - flow).abs() < 1e-12);
 
         problem.times.dt = vec![0.0; 6];
         problem.times.t[2] = 0.5;
         let (x_t, g) = problem.line();
-        let mut velocity = |x: &Tensor, t: &Tensor| {
-            Ok(twin.forward(x, t, None, Dropout::Off)?.swap_remove(0))
-        };
-        let states = config.states(&x_t, &problem.times, None, &mut velocity).unwrap();
+        let mut velocity =
+            |x: &Tensor, t: &Tensor| Ok(twin.forward(x, t, None, Dropout::Off)?.swap_remove(0));
+        let states = config
+            .states(&x_t, &problem.times, None, &mut velocity)
+            .unwrap();
         for state in &states {
-            assert_eq!(state.to_vec2::<f64>().unwrap(), x_t.to_vec2::<f64>().unwrap());
+            assert_eq!(
+                state.to_vec2::<f64>().unwrap(),
+                x_t.to_vec2::<f64>().unwrap()
+            );
         }
         // All heads are head 1 here, so that every target is the prediction.
         let targets = problem.targets(&config, &*twin);
         let t = problem.times.now(&x_t).unwrap();
-        let first = learning.forward(&x_t, &t, None, Dropout::Off).unwrap().swap_remove(0);
+        let first = learning
+            .forward(&x_t, &t, None, Dropout::Off)
+            .unwrap()
+            .swap_remove(0);
         let same = vec![first; order];
-        let loss = config.loss(&same, &targets, &g, &problem.times, (1.0, 0.0)).unwrap();
+        let loss = config
+            .loss(&same, &targets, &g, &problem.times, (1.0, 0.0))
+            .unwrap();
         assert_eq!(loss.to_scalar::<f64>().unwrap(), 0.0);
         let gradients = loss.backward().unwrap();
         for (name, var) in store.parameters() {
             if let Some(gradient) = gradients.get(&var) {
-                let size = gradient.abs().unwrap().max_all().unwrap().to_scalar::<f64>().unwrap();
+                let size = gradient
+                    .abs()
+                    .unwrap()
+                    .max_all()
+                    .unwrap()
+                    .to_scalar::<f64>()
+                    .unwrap();
                 assert_eq!(size, 0.0, "{name}");
             }
         }
@@ -349,11 +426,20 @@ fn masked_targets_may_be_nan() {
     let poisoned: Vec<Tensor> = clean.iter().map(poison).collect();
     let first = problem.loss(&config, &*learning, &clean);
     let second = problem.loss(&config, &*learning, &poisoned);
-    assert_eq!(first.to_scalar::<f64>().unwrap(), second.to_scalar::<f64>().unwrap());
+    assert_eq!(
+        first.to_scalar::<f64>().unwrap(),
+        second.to_scalar::<f64>().unwrap()
+    );
     let (first, second) = (first.backward().unwrap(), second.backward().unwrap());
     for (name, var) in store.parameters() {
         let values = |store: &candle_core::backprop::GradStore| {
-            store.get(&var).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap()
+            store
+                .get(&var)
+                .unwrap()
+                .flatten_all()
+                .unwrap()
+                .to_vec1::<f64>()
+                .unwrap()
         };
         assert_eq!(values(&first), values(&second), "{name}");
     }
@@ -361,9 +447,14 @@ fn masked_targets_may_be_nan() {
     let (x_t, g) = problem.line();
     let t = problem.times.now(&x_t).unwrap();
     let predictions = twin.forward(&x_t, &t, None, Dropout::Off).unwrap();
-    let leaves: Vec<Var> = predictions.iter().map(|p| Var::from_tensor(p).unwrap()).collect();
+    let leaves: Vec<Var> = predictions
+        .iter()
+        .map(|p| Var::from_tensor(p).unwrap())
+        .collect();
     let tracked: Vec<Tensor> = leaves.iter().map(|leaf| leaf.as_tensor().clone()).collect();
-    let loss = config.loss(&tracked, &poisoned, &g, &problem.times, (0.7, 1.3)).unwrap();
+    let loss = config
+        .loss(&tracked, &poisoned, &g, &problem.times, (0.7, 1.3))
+        .unwrap();
     let gradients = loss.backward().unwrap();
     for (leaf, prediction) in leaves.iter().zip(&predictions) {
         let gradient = gradients.get(leaf).unwrap().to_vec2::<f64>().unwrap();
@@ -397,7 +488,13 @@ fn initial_losses() {
         let t = problem.times.now(&x_t).unwrap();
         let predictions = net.forward(&x_t, &t, None, Dropout::Off).unwrap();
         let loss = config
-            .loss(&predictions, &targets, &g, &problem.times, config.weights(0.0))
+            .loss(
+                &predictions,
+                &targets,
+                &g,
+                &problem.times,
+                config.weights(0.0),
+            )
             .unwrap();
         let loss = f64::from(loss.to_scalar::<f32>().unwrap());
         assert!((loss / expected - 1.0).abs() < 0.02, "{order}: {loss}");
@@ -439,15 +536,45 @@ fn look_ahead() {
 #[test]
 fn bad_settings_are_named() {
     let good = CatchUpConfig::default();
-    let weighting = |weighting| CatchUpConfig { weighting, ..good.clone() };
+    let weighting = |weighting| CatchUpConfig {
+        weighting,
+        ..good.clone()
+    };
     for (field, bad) in [
-        ("order", CatchUpConfig { order: 4, ..good.clone() }),
-        ("reciprocal", CatchUpConfig { reciprocal: 0, ..good.clone() }),
-        ("weighting", weighting(Weighting::Fixed { catch_up: -1.0, truth: 1.0 })),
+        (
+            "order",
+            CatchUpConfig {
+                order: 4,
+                ..good.clone()
+            },
+        ),
+        (
+            "reciprocal",
+            CatchUpConfig {
+                reciprocal: 0,
+                ..good.clone()
+            },
+        ),
+        (
+            "weighting",
+            weighting(Weighting::Fixed {
+                catch_up: -1.0,
+                truth: 1.0,
+            }),
+        ),
         ("weighting", weighting(Weighting::ForSteps { steps: 0 })),
-        ("weighting", CatchUpConfig { order: 2, ..weighting(Weighting::Adaptive) }),
+        (
+            "weighting",
+            CatchUpConfig {
+                order: 2,
+                ..weighting(Weighting::Adaptive)
+            },
+        ),
     ] {
         let message = bad.validate().unwrap_err().to_string();
-        assert!(message.starts_with(&format!("catch_up.{field}: ")), "{message}");
+        assert!(
+            message.starts_with(&format!("catch_up.{field}: ")),
+            "{message}"
+        );
     }
 }

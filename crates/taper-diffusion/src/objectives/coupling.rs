@@ -72,7 +72,10 @@ pub fn draw(
     let t = scalars_like(x, &vec![1.0; x.dim(0)?])?;
     let answer = encoder.forward(x, &t, None, Dropout::On(random))?;
     let [answer] = &answer[..] else {
-        candle_core::bail!("the coupling's encoder has {} heads, expected 1", answer.len());
+        candle_core::bail!(
+            "the coupling's encoder has {} heads, expected 1",
+            answer.len()
+        );
     };
     let channels = x.dim(1)?;
     if answer.dim(1)? != 2 * channels {

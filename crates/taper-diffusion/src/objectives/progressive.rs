@@ -19,12 +19,7 @@ pub fn draw(count: usize, steps: usize, random: &mut Random) -> Vec<f64> {
 ///
 /// # Errors
 /// What the teacher reports.
-pub fn target(
-    x: &Tensor,
-    t: &[f64],
-    steps: usize,
-    teacher: &mut Velocity<'_>,
-) -> Result<Tensor> {
+pub fn target(x: &Tensor, t: &[f64], steps: usize, teacher: &mut Velocity<'_>) -> Result<Tensor> {
     let x = x.detach();
     let half = 1.0 / (2.0 * steps as f64);
     let h = scalars_like(&x, &vec![half; t.len()])?;

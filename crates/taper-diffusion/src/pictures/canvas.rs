@@ -79,7 +79,8 @@ impl Canvas {
         for (index, letter) in text.chars().enumerate() {
             let left = x + index * (GLYPH_WIDTH + 1) * scale;
             for (row, dots) in glyphs::rows(letter).into_iter().enumerate() {
-                for column in (0..GLYPH_WIDTH).filter(|c| dots >> (GLYPH_WIDTH - 1 - c) & 1 == 1) {
+                for column in (0..GLYPH_WIDTH).filter(|c| (dots >> (GLYPH_WIDTH - 1 - c)) & 1 == 1)
+                {
                     for dot in 0..scale * scale {
                         let (dx, dy) = (dot % scale, dot / scale);
                         let (x, y) = (left + column * scale + dx, y + row * scale + dy);
@@ -129,7 +130,9 @@ mod tests {
         assert_eq!(canvas.pixel(3, 4), Some([10, 20, 30]));
         assert_eq!(canvas.pixel(20, 9), None);
         let dark = (8..14).flat_map(|x| (0..10).map(move |y| (x, y)));
-        let dark = dark.filter(|&(x, y)| canvas.pixel(x, y) == Some(INK)).count();
+        let dark = dark
+            .filter(|&(x, y)| canvas.pixel(x, y) == Some(INK))
+            .count();
         assert!(dark > 5, "{dark}");
         let bytes = png(&canvas).unwrap();
         let read = image::load_from_memory(&bytes).unwrap().to_rgb8();

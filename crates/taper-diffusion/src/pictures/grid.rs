@@ -25,15 +25,27 @@ pub fn image_rows(rows: &[(String, Tensor)]) -> Result<Canvas> {
     let (cell_width, cell_height) = (width * scale + GAP, height * scale + GAP);
     let labels = rows.iter().map(|(label, _)| text_size(label, TEXT_SCALE).0);
     let margin = labels.max().unwrap_or(0) + 3 * GAP;
-    let columns = rows.iter().map(|(_, images)| images.dims()[0]).max().unwrap_or(0);
-    let mut canvas = Canvas::new(margin + columns * cell_width, rows.len() * cell_height + GAP);
+    let columns = rows
+        .iter()
+        .map(|(_, images)| images.dims()[0])
+        .max()
+        .unwrap_or(0);
+    let mut canvas = Canvas::new(
+        margin + columns * cell_width,
+        rows.len() * cell_height + GAP,
+    );
     for (row, (label, images)) in rows.iter().enumerate() {
         if images.dims()[1..] != shape {
             return Err(no_images(format!("{:?} beside {shape:?}", images.dims())));
         }
         let top = GAP + row * cell_height;
         let (_, letter) = text_size(label, TEXT_SCALE);
-        canvas.text(label, GAP, top + (height * scale).saturating_sub(letter) / 2, TEXT_SCALE);
+        canvas.text(
+            label,
+            GAP,
+            top + (height * scale).saturating_sub(letter) / 2,
+            TEXT_SCALE,
+        );
         for column in 0..images.dim(0)? {
             let left = margin + column * cell_width;
             draw(&mut canvas, &images.get(column)?, (left, top), scale)?;
@@ -71,7 +83,10 @@ fn draw(canvas: &mut Canvas, image: &Tensor, at: (usize, usize), scale: usize) -
         for x in 0..row.len() {
             let colour = std::array::from_fn(|channel| byte(planes[channel.min(last)][y][x]));
             for dot in 0..scale * scale {
-                let (left, top) = (at.0 + x * scale + dot % scale, at.1 + y * scale + dot / scale);
+                let (left, top) = (
+                    at.0 + x * scale + dot % scale,
+                    at.1 + y * scale + dot / scale,
+                );
                 canvas.blend(left as i64, top as i64, colour, 1.0);
             }
         }

@@ -175,9 +175,18 @@ fn relative(error: &Tensor, from: &Tensor, to: &Tensor, tolerance: f64) -> Resul
     let allowed = ((from.abs()?.maximum(&to.abs()?)? + 1.0)? * tolerance)?;
     let squares = (error / allowed)?.sqr()?.to_dtype(DType::F64)?;
     let means = squares.flatten_from(1)?.mean(1)?.to_vec1::<f64>()?;
-    let root = |mean: f64| if mean.is_nan() { f64::INFINITY } else { mean.sqrt() };
+    let root = |mean: f64| {
+        if mean.is_nan() {
+            f64::INFINITY
+        } else {
+            mean.sqrt()
+        }
+    };
     // An error of 0 must not divide the step control by it.
-    Ok(means.into_iter().map(|mean| root(mean).max(1e-12)).collect())
+    Ok(means
+        .into_iter()
+        .map(|mean| root(mean).max(1e-12))
+        .collect())
 }
 
 /// Rows of `yes` where `mask`, else of `no`.

@@ -124,7 +124,11 @@ impl SamplerConfig {
             return refuse("steps", "0".into(), "a whole number from 1");
         }
         if !(0.0..1.0).contains(&self.momentum) {
-            return refuse("momentum", self.momentum.to_string(), "a number from 0 to below 1");
+            return refuse(
+                "momentum",
+                self.momentum.to_string(),
+                "a number from 0 to below 1",
+            );
         }
         if self.momentum != 0.0 && self.rule != Rule::Euler {
             let found = format!("{} with the rule {}", self.momentum, self.rule.name());
@@ -135,7 +139,11 @@ impl SamplerConfig {
                 return refuse("clamp", format!("{low} … {high}"), "two rising numbers");
             }
             if self.rule == Rule::Dopri5 {
-                return refuse("clamp", "a range with dopri5".into(), "a rule of fixed steps");
+                return refuse(
+                    "clamp",
+                    "a range with dopri5".into(),
+                    "a rule of fixed steps",
+                );
             }
         }
         if !(self.tolerance.is_finite() && self.tolerance > 0.0) {

@@ -6,7 +6,11 @@ use candle_core::Device;
 
 /// v = −x + cos 3t.
 fn forced(x: &Tensor, t: &Tensor) -> candle_core::Result<Tensor> {
-    let drive: Vec<f64> = t.to_vec1::<f64>()?.iter().map(|t| (3.0 * t).cos()).collect();
+    let drive: Vec<f64> = t
+        .to_vec1::<f64>()?
+        .iter()
+        .map(|t| (3.0 * t).cos())
+        .collect();
     let drive = Tensor::new(drive, &Device::Cpu)?.reshape(((), 1))?;
     x.neg()?.broadcast_add(&drive)
 }
@@ -120,9 +124,15 @@ fn a_sample_does_not_depend_on_its_batch() {
         let whole = sample(&mut nonlinear, &z, &config, &mut quiet()).unwrap().x;
         for index in 0..6 {
             let alone = sample_noise(5, index..index + 1, &[3]).unwrap();
-            let alone = sample(&mut nonlinear, &alone, &config, &mut quiet()).unwrap().x;
+            let alone = sample(&mut nonlinear, &alone, &config, &mut quiet())
+                .unwrap()
+                .x;
             assert_eq!(
-                whole.narrow(0, index as usize, 1).unwrap().to_vec2::<f32>().unwrap(),
+                whole
+                    .narrow(0, index as usize, 1)
+                    .unwrap()
+                    .to_vec2::<f32>()
+                    .unwrap(),
                 alone.to_vec2::<f32>().unwrap(),
                 "{rule:?}"
             );
@@ -140,7 +150,13 @@ fn a_clamp_keeps_the_last_estimate_in_its_range() {
             ..SamplerConfig::of(rule, 4)
         };
         let x = sample(&mut wild, &z, &config, &mut quiet()).unwrap().x;
-        let largest = x.abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
+        let largest = x
+            .abs()
+            .unwrap()
+            .max_all()
+            .unwrap()
+            .to_scalar::<f32>()
+            .unwrap();
         // Euler's last step ends at the estimate itself.
         if rule != Rule::Ab2 {
             assert!(largest <= 1.0 + 1e-5, "{rule:?}: {largest}");
@@ -168,13 +184,55 @@ fn momentum_is_a_mean_over_the_steps_before() {
 fn bad_settings_are_named() {
     let good = SamplerConfig::default();
     let cases = [
-        ("steps", SamplerConfig { steps: 0, ..good.clone() }),
-        ("momentum", SamplerConfig { momentum: 1.0, ..good.clone() }),
-        ("momentum", SamplerConfig { momentum: 0.5, ..SamplerConfig::of(Rule::Heun, 4) }),
-        ("clamp", SamplerConfig { clamp: Some([1.0, -1.0]), ..good.clone() }),
-        ("clamp", SamplerConfig { clamp: Some([-1.0, 1.0]), ..SamplerConfig::of(Rule::Dopri5, 4) }),
-        ("tolerance", SamplerConfig { tolerance: 0.0, ..good.clone() }),
-        ("evaluations", SamplerConfig { evaluations: 0, ..good.clone() }),
+        (
+            "steps",
+            SamplerConfig {
+                steps: 0,
+                ..good.clone()
+            },
+        ),
+        (
+            "momentum",
+            SamplerConfig {
+                momentum: 1.0,
+                ..good.clone()
+            },
+        ),
+        (
+            "momentum",
+            SamplerConfig {
+                momentum: 0.5,
+                ..SamplerConfig::of(Rule::Heun, 4)
+            },
+        ),
+        (
+            "clamp",
+            SamplerConfig {
+                clamp: Some([1.0, -1.0]),
+                ..good.clone()
+            },
+        ),
+        (
+            "clamp",
+            SamplerConfig {
+                clamp: Some([-1.0, 1.0]),
+                ..SamplerConfig::of(Rule::Dopri5, 4)
+            },
+        ),
+        (
+            "tolerance",
+            SamplerConfig {
+                tolerance: 0.0,
+                ..good.clone()
+            },
+        ),
+        (
+            "evaluations",
+            SamplerConfig {
+                evaluations: 0,
+                ..good.clone()
+            },
+        ),
     ];
     for (field, config) in cases {
         let message = config.validate().unwrap_err().to_string();

@@ -102,7 +102,10 @@ pub fn execute(args: &EvalArgs, global: &Global, output: &Output) -> anyhow::Res
     if let Some(path) = &args.compare {
         networks.push(open("--compare ", path)?);
     }
-    let data = args.data.clone().unwrap_or_else(|| networks[0].origin.data.clone());
+    let data = args
+        .data
+        .clone()
+        .unwrap_or_else(|| networks[0].origin.data.clone());
     let seed = global.seed.unwrap_or(0);
     let (samples, rows) = match &data {
         Source::Toy(toy) => points(&networks, args, *toy, seed)?,
@@ -128,7 +131,10 @@ fn points(
     let mut rows = Vec::new();
     for network in networks {
         let (path, shape) = (network.path.display(), &network.origin.shape);
-        anyhow::ensure!(shape[..] == [2], "{path}: its samples are {shape:?}, not points");
+        anyhow::ensure!(
+            shape[..] == [2],
+            "{path}: its samples are {shape:?}, not points"
+        );
         let heads = network.network.heads();
         anyhow::ensure!(
             (1..=heads).contains(&args.sampling.head),
@@ -183,7 +189,9 @@ fn images(
     };
     let data = Data::open(source)?;
     let loader = data.images(part, BATCH)?;
-    let count = args.samples.unwrap_or(loader.images_per_epoch().min(10_000));
+    let count = args
+        .samples
+        .unwrap_or(loader.images_per_epoch().min(10_000));
     anyhow::ensure!(count > 1, "--samples {count}: expected at least 2");
     let (data, gaussian) = match &args.reference {
         Some(path) => (None, reference_statistics(path)?),
@@ -204,7 +212,9 @@ fn images(
     for network in networks {
         for (steps, sampler) in args.sampling.samplers()? {
             output.remark(&format!("{}: {steps} steps", network.path.display()));
-            rows.push(image_row(network, args, &against, steps, &sampler, count, seed)?);
+            rows.push(image_row(
+                network, args, &against, steps, &sampler, count, seed,
+            )?);
         }
     }
     Ok((count, rows))
@@ -261,12 +271,24 @@ fn image_row(
 fn table(answer: &Answer) -> String {
     let mut table = Table::new();
     table.load_style(presets::UTF8_HORIZONTAL_ONLY);
-    let points = answer.rows.iter().any(|row| matches!(row.scores, Scores::Points { .. }));
+    let points = answer
+        .rows
+        .iter()
+        .any(|row| matches!(row.scores, Scores::Points { .. }));
     table.set_header(match points {
         true => vec!["", "steps", "forwards", "W2", "energy", "straightness"],
-        false => vec!["", "steps", "forwards", "Fréchet", "KID", "precision", "recall"],
+        false => vec![
+            "",
+            "steps",
+            "forwards",
+            "Fréchet",
+            "KID",
+            "precision",
+            "recall",
+        ],
     });
-    let optional = |value: Option<f64>| value.map_or("–".to_string(), |value| format!("{value:.4}"));
+    let optional =
+        |value: Option<f64>| value.map_or("–".to_string(), |value| format!("{value:.4}"));
     for row in &answer.rows {
         let mut cells = vec![
             row.from.display().to_string(),
@@ -278,7 +300,10 @@ fn table(answer: &Answer) -> String {
                 w2,
                 energy,
                 straightness,
-            } => vec![w2, energy, straightness].into_iter().map(|v| format!("{v:.4}")).collect(),
+            } => vec![w2, energy, straightness]
+                .into_iter()
+                .map(|v| format!("{v:.4}"))
+                .collect(),
             Scores::Images {
                 frechet,
                 kid,
@@ -286,10 +311,15 @@ fn table(answer: &Answer) -> String {
                 recall,
             } => {
                 let shares = [kid, precision, recall].map(|value| optional(*value));
-                std::iter::once(format!("{frechet:.3}")).chain(shares).collect::<Vec<_>>()
+                std::iter::once(format!("{frechet:.3}"))
+                    .chain(shares)
+                    .collect::<Vec<_>>()
             }
         });
         table.add_row(cells);
     }
-    format!("{} samples against {}\n{table}", answer.samples, answer.data)
+    format!(
+        "{} samples against {}\n{table}",
+        answer.samples, answer.data
+    )
 }

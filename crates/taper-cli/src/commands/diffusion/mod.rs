@@ -45,7 +45,12 @@ pub fn execute(args: DiffusionArgs, global: &Global, output: &Output) -> anyhow:
 #[command(next_help_heading = "Sampling")]
 struct SamplingArgs {
     /// Numbers of steps, a row of the answer each.
-    #[arg(long, value_name = "N,N,…", value_delimiter = ',', default_value = "1,2,4,8,16")]
+    #[arg(
+        long,
+        value_name = "N,N,…",
+        value_delimiter = ',',
+        default_value = "1,2,4,8,16"
+    )]
     steps: Vec<usize>,
     /// euler, heun, ab2, ab3, rk4, or the adaptive dopri5.
     #[arg(long, value_name = "RULE", default_value = "euler")]
@@ -76,7 +81,10 @@ struct SamplingArgs {
 impl SamplingArgs {
     /// One sampler a row; the adaptive rule has one row.
     fn samplers(&self) -> anyhow::Result<Vec<(String, SamplerConfig)>> {
-        anyhow::ensure!(!self.steps.is_empty(), "--steps: expected at least one number");
+        anyhow::ensure!(
+            !self.steps.is_empty(),
+            "--steps: expected at least one number"
+        );
         let usual = SamplerConfig::default();
         let of = |steps| SamplerConfig {
             rule: self.rule,
@@ -91,7 +99,9 @@ impl SamplingArgs {
             _ => self.steps.iter().map(|&n| (n.to_string(), of(n))).collect(),
         };
         for (_, sampler) in &samplers {
-            sampler.validate().map_err(|error| anyhow::anyhow!("--{error}"))?;
+            sampler
+                .validate()
+                .map_err(|error| anyhow::anyhow!("--{error}"))?;
         }
         Ok(samplers)
     }

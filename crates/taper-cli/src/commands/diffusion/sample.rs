@@ -53,7 +53,11 @@ struct Row {
 
 pub fn execute(args: &SampleArgs, global: &Global, output: &Output) -> anyhow::Result<Status> {
     let network = open("", &args.from)?;
-    let other = args.compare.as_deref().map(|path| open("--compare ", path)).transpose()?;
+    let other = args
+        .compare
+        .as_deref()
+        .map(|path| open("--compare ", path))
+        .transpose()?;
     if let Some(other) = &other {
         anyhow::ensure!(
             other.origin.shape == network.origin.shape,
@@ -68,7 +72,11 @@ pub fn execute(args: &SampleArgs, global: &Global, output: &Output) -> anyhow::R
     if let Some(other) = &other {
         rows.extend(draw(other, args, global)?);
     }
-    match args.out.extension().and_then(|extension| extension.to_str()) {
+    match args
+        .out
+        .extension()
+        .and_then(|extension| extension.to_str())
+    {
         Some("png") => picture(&network, &rows, &args.out)?,
         Some("safetensors") => tensors(&rows, &args.out)?,
         _ => images(&rows, &args.out)?,
@@ -114,7 +122,10 @@ fn write(path: &Path, canvas: &Canvas) -> anyhow::Result<()> {
 }
 
 fn picture(network: &SavedNetwork, rows: &[Row], path: &Path) -> anyhow::Result<()> {
-    let labelled: Vec<_> = rows.iter().map(|row| (row.label.clone(), row.samples.clone())).collect();
+    let labelled: Vec<_> = rows
+        .iter()
+        .map(|row| (row.label.clone(), row.samples.clone()))
+        .collect();
     let canvas = match &network.origin.data {
         Source::Toy(toy) => point_panels(&labelled, toy.extent())?,
         Source::Images(_) => image_rows(&labelled)?,
@@ -129,7 +140,9 @@ fn tensors(rows: &[Row], path: &Path) -> anyhow::Result<()> {
         _ => format!("samples.{index}"),
     };
     let named = rows.iter().enumerate();
-    let named: BTreeMap<_, _> = named.map(|(i, row)| (name(i), row.samples.clone())).collect();
+    let named: BTreeMap<_, _> = named
+        .map(|(i, row)| (name(i), row.samples.clone()))
+        .collect();
     taper::weights::save(path, &named, &BTreeMap::new())
         .with_context(|| format!("--out {}", path.display()))
 }

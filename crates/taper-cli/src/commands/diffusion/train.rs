@@ -14,7 +14,8 @@ use std::path::PathBuf;
 use taper::diffusion::objectives::catch_up::{Stages, Weighting};
 use taper::diffusion::objectives::coupling::{CouplingConfig, PRIOR_WEIGHT};
 use taper::diffusion::{
-    AdditionalConfig, DiffusionConfig, Method, Source, adam_training, train_diffusion,
+    AdditionalConfig, DiffusionConfig, Method, Source, adam_training, check_settings,
+    train_diffusion,
 };
 use taper::train::RunDirectory;
 use taper::velocity::{MlpConfig, VelocityConfig};
@@ -115,7 +116,7 @@ pub fn execute(args: TrainArgs, global: &Global, output: &Output) -> anyhow::Res
         }
         None => {
             let config = configure(&args, global)?;
-            config.validate()?;
+            check_settings(&config)?;
             let directory = training::directory(args.out.as_deref(), "diffusion");
             (config.clone(), RunDirectory::create(directory, &config)?)
         }
@@ -150,7 +151,10 @@ pub fn execute(args: TrainArgs, global: &Global, output: &Output) -> anyhow::Res
 }
 
 fn describe(answer: &Answer<'_>) -> String {
-    let mut text = format!("{} on {}: loss {:.4}", answer.method, answer.data, answer.loss);
+    let mut text = format!(
+        "{} on {}: loss {:.4}",
+        answer.method, answer.data, answer.loss
+    );
     for (name, value) in answer.metrics {
         if let Some(value) = value {
             text += &format!(", {name} {value:.4}");
@@ -171,7 +175,9 @@ fn configure(args: &TrainArgs, global: &Global) -> anyhow::Result<DiffusionConfi
     };
     let base = match args.published {
         true => DiffusionConfig::published(data.clone(), method).with_context(|| {
-            format!("--published: {data} has no published recipe; mnist, fashion-mnist and cifar10 have")
+            format!(
+                "--published: {data} has no published recipe; mnist, fashion-mnist and cifar10 have"
+            )
         })?,
         false => DiffusionConfig::small(data.clone(), method),
     };
@@ -215,20 +221,23 @@ fn configure(args: &TrainArgs, global: &Global) -> anyhow::Result<DiffusionConfi
 /// The data that a recipe names.
 fn recipe_data(args: &TrainArgs) -> anyhow::Result<Source> {
     let path = args.recipe.as_deref().context("--data: missing")?;
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("--recipe {}", path.display()))?;
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("--recipe {}", path.display()))?;
     let table: toml::Table = text
         .parse()
         .with_context(|| format!("--recipe {}", path.display()))?;
     let data = table.get("data").and_then(toml::Value::as_str);
-    let data = data.with_context(|| format!("--recipe {}: no data; give --data", path.display()))?;
+    let data =
+        data.with_context(|| format!("--recipe {}: no data; give --data", path.display()))?;
     data.parse().map_err(anyhow::Error::msg)
 }
 
 /// An encoder of the network's kind with twice its outputs.
 fn coupling(base: &DiffusionConfig, args: &TrainArgs) -> anyhow::Result<CouplingConfig> {
     let network = match &args.network {
-        Some(name) => (taper::velocity::registry::find(name).context("--network")?.config)(),
+        Some(name) => (taper::velocity::registry::find(name)
+            .context("--network")?
+            .config)(),
         None => base.network.clone(),
     };
     let encoder = match network {
