@@ -150,8 +150,8 @@ impl Front {
         if !left.is_empty() {
             let rows: Vec<u32> = left.iter().map(|&sample| sample as u32).collect();
             let rows = Tensor::new(rows, self.x.device())?;
-            self.x = index_select(&self.x, &rows, 0)?;
-            self.first = index_select(&self.first, &rows, 0)?;
+            self.x = index_select(&self.x, 0, &rows)?;
+            self.first = index_select(&self.first, 0, &rows)?;
         }
         self.index = left.iter().map(|&sample| self.index[sample]).collect();
         self.t = left.iter().map(|&sample| self.t[sample]).collect();
