@@ -167,7 +167,11 @@ mod tests {
                 let values = |tensor: &Tensor| -> Vec<f32> {
                     tensor.flatten_all().unwrap().to_vec1().unwrap()
                 };
-                assert_eq!(values(&tensor), values(&store.get(&name).unwrap()), "{name}");
+                assert_eq!(
+                    values(&tensor),
+                    values(&store.get(&name).unwrap()),
+                    "{name}"
+                );
             }
         }
     }
