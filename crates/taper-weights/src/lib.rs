@@ -14,6 +14,7 @@ pub mod hub;
 mod nearest;
 mod reader;
 mod save;
+mod velocity;
 
 pub use checkpoint::{Checkpoint, load};
 pub use classifier::{
@@ -24,3 +25,4 @@ pub use fit::{FitReport, fit};
 pub use nearest::nearest;
 pub use reader::{Container, ElementType, Limits, TensorEntry, TensorFile};
 pub use save::save;
+pub use velocity::{LoadedVelocity, load_velocity};

@@ -10,5 +10,6 @@ pub mod eval;
 pub mod man;
 pub mod models;
 pub mod run;
+mod run_velocity;
 pub mod train;
 pub mod weights;

@@ -102,6 +102,24 @@ impl VelocityEntry {
         config
     }
 
+    /// Whether `config` is this entry's, up to heads, classes, labels, skip balance and dropout.
+    pub fn same_network(&self, config: &VelocityConfig) -> bool {
+        let plain = |config: VelocityConfig| {
+            let mut config = config.with_heads(1).with_phi(None);
+            match &mut config {
+                VelocityConfig::Mlp(_) => {}
+                VelocityConfig::SongUnet(config) => {
+                    (config.classes, config.augment, config.dropout) = (None, None, 0.0);
+                }
+                VelocityConfig::Adm(config) => {
+                    (config.classes, config.augment, config.dropout) = (None, None, 0.0);
+                }
+            }
+            config
+        };
+        plain(config.clone()) == plain((self.config)())
+    }
+
     /// Whether a file may carry this tensor although the network has no use for it: EDM's augmentation
     /// labels, and filters under the names of layers that have none here.
     pub fn ignorable(name: &str) -> bool {
