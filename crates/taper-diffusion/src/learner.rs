@@ -286,10 +286,8 @@ impl Objective for Learner<'_> {
         Ok(self.batch_losses(batch, position)?)
     }
 
-    fn evaluate(&mut self, position: &Position) -> taper_train::Result<BTreeMap<String, f64>> {
-        self.monitor
-            .look(&*self.twin, position.epoch)
-            .map_err(TrainError::method)
+    fn evaluate(&mut self, _: &Position) -> taper_train::Result<BTreeMap<String, f64>> {
+        self.monitor.look(&*self.twin).map_err(TrainError::method)
     }
 
     /// The velocity network; the coupling's encoder only served the training.

@@ -13,6 +13,7 @@
 //!
 //! Time runs from 0 (data) to 1 (noise), x_t = t z + (1 − t) x, and images lie in −1 … 1.
 
+mod additional;
 mod config;
 mod error;
 mod features;
@@ -24,6 +25,7 @@ mod noise;
 pub mod objectives;
 pub mod pictures;
 mod point_scores;
+mod presets;
 pub mod samplers;
 mod saved;
 mod source;
@@ -32,7 +34,7 @@ mod training;
 
 pub use config::{
     AdditionalConfig, ConsistencyConfig, DiffusionConfig, EvaluationConfig, Method,
-    ProgressiveConfig, TeacherConfig, adam, adam_training,
+    ProgressiveConfig, TeacherConfig,
 };
 pub use error::{DiffusionError, Result};
 pub use features::ImageFeatures;
@@ -41,6 +43,7 @@ pub use learner::{Learner, Lesson, velocity_of};
 pub use monitor::{Monitor, SAMPLES_PICTURE, TRAJECTORIES_PICTURE};
 pub use noise::sample_noise;
 pub use point_scores::{PointScores, point_reference, point_scores};
+pub use presets::{adam, adam_training};
 pub use saved::{METADATA_KEY, Origin, SavedNetwork, load_network};
 pub use source::{Data, DiffusionBatch, Source, TrainingBatches};
 pub use toy::Toy;

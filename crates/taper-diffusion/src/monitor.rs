@@ -43,12 +43,11 @@ pub struct Monitor {
 }
 
 impl Monitor {
-    /// Metrics of `network` after `epoch` (from 0); pictures go to the run's folder of plots.
+    /// Metrics of `network`; pictures go to the run's folder of plots.
     ///
     /// # Errors
     /// The network, the data, the disk.
-    pub fn look(&self, network: &dyn VelocityNetwork, epoch: u64) -> Result<BTreeMap<String, f64>> {
-        let _ = epoch;
+    pub fn look(&self, network: &dyn VelocityNetwork) -> Result<BTreeMap<String, f64>> {
         match &self.data {
             Data::Toy(toy) => self.look_at_points(network, *toy),
             Data::Images { .. } => self.look_at_images(network),

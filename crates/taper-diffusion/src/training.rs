@@ -1,11 +1,11 @@
 //! A whole training in a run directory: the teacher where there must be one, the method, further stages.
 
+use crate::additional::draw_pairs;
 use crate::config::{AdditionalConfig, DiffusionConfig, Method};
 use crate::error::{DiffusionError, Result};
-use crate::learner::{Learner, Lesson, velocity_of};
+use crate::learner::{Learner, Lesson};
 use crate::monitor::{Monitor, generate_class};
-use crate::noise::{sample_noise, scalars_like};
-use crate::samplers::{Rule, SamplerConfig, sample};
+use crate::noise::scalars_like;
 use crate::saved::{Origin, SavedNetwork, load_network};
 use crate::source::{Data, TrainingBatches};
 use candle_core::{DType, Device, Tensor};
@@ -20,8 +20,6 @@ use taper_velocity::{Dropout, VelocityNetwork};
 pub const ONE_STEP_FILE: &str = "one-step.safetensors";
 /// The folder of a teacher that is trained first.
 pub const TEACHER_FOLDER: &str = "teacher";
-/// Samples a pass while pairs are drawn.
-const PAIR_BATCH: usize = 128;
 
 /// How a training ended.
 #[derive(Debug, Clone, PartialEq)]
@@ -348,7 +346,8 @@ impl Bench<'_> {
             let folder = additional_folder(step);
             if !self.finished(&folder) {
                 let seed = stage_seed(self.config.seed, 1_000 + index as u64);
-                let pairs = self.pairs(&main, config, step, seed)?;
+                let batch = self.config.batch;
+                let pairs = draw_pairs(&main, config, step, batch, seed)?;
                 let stage = Stage {
                     folder: folder.clone(),
                     lesson: Lesson::OneStep {
@@ -368,55 +367,6 @@ impl Bench<'_> {
         }
         self.copy_model(&student, ONE_STEP_FILE)?;
         Ok(true)
-    }
-
-    /// Noise, and the estimate x − t v of the data at one step of an Euler sampling from it.
-    fn pairs(
-        &self,
-        main: &SavedNetwork,
-        config: &AdditionalConfig,
-        step: usize,
-        seed: u64,
-    ) -> Result<TrainingBatches> {
-        if config.pairs < self.config.batch {
-            let expected = format!("at least a batch of {}", self.config.batch);
-            return Err(DiffusionError::setting(
-                "additional.pairs",
-                config.pairs,
-                expected,
-            ));
-        }
-        let shape = self.data.shape();
-        let sampler = SamplerConfig::of(Rule::Euler, config.steps);
-        let class = generate_class(&*main.network, config.pairs)?;
-        let (mut noise, mut estimates) = (Vec::new(), Vec::new());
-        for start in (0..config.pairs).step_by(PAIR_BATCH) {
-            let size = PAIR_BATCH.min(config.pairs - start);
-            let z = sample_noise(seed, start as u64..(start + size) as u64, &shape)?;
-            let own = class.as_ref().map(|class| class.narrow(0, start, size));
-            let own = own.transpose()?;
-            let mut state = z.clone();
-            let mut estimate = z.clone();
-            let mut velocity = velocity_of(&*main.network, 0, own.as_ref());
-            sample(&mut velocity, &z, &sampler, &mut |instant| {
-                // Step i of 0 … N − 1 begins at time 1 − i/N.
-                if instant.step == step + 1 {
-                    let t = 1.0 - step as f64 / config.steps as f64;
-                    estimate = (&state - (instant.velocity * t)?)?;
-                }
-                state = instant.state.clone();
-                Ok(())
-            })?;
-            noise.push(z);
-            estimates.push(estimate);
-        }
-        Ok(TrainingBatches::Pairs {
-            x: Tensor::cat(&estimates, 0)?,
-            z: Tensor::cat(&noise, 0)?,
-            class,
-            batch: self.config.batch,
-            seed,
-        })
     }
 }
 
