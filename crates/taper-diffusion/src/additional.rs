@@ -22,7 +22,7 @@ pub(crate) fn draw_pairs(
     seed: u64,
 ) -> Result<TrainingBatches> {
     if config.pairs < batch {
-        let expected = format!("at least a batch of {}", batch);
+        let expected = format!("at least a batch of {batch}");
         return Err(DiffusionError::setting(
             "additional.pairs",
             config.pairs,

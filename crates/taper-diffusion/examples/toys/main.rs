@@ -63,7 +63,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn run_seed(out: &Path, seed: u64) -> Result<(), Box<dyn Error>> {
     let file = out.join(format!("results-{seed}.jsonl"));
     let known = read(&file)?;
-    let mut write = |scores: Scores| -> Result<(), Box<dyn Error>> {
+    let write = |scores: Scores| -> Result<(), Box<dyn Error>> {
         let mut file = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
