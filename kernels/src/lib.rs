@@ -19,6 +19,7 @@ mod cross_entropy;
 mod ctc_loss;
 #[cfg(any(feature = "cuda", test))]
 mod cuda;
+mod dropout;
 mod element;
 mod elementwise;
 mod error;
@@ -65,6 +66,7 @@ pub use conv1d::{Conv1dGeometry, conv1d, conv1d_input_gradient, conv1d_weight_gr
 pub use copy_strided::{copy_strided, permute};
 pub use cross_entropy::cross_entropy;
 pub use ctc_loss::{CtcOptions, CtcReduction, ctc_loss};
+pub use dropout::dropout;
 pub use error::KernelError;
 pub use gather::{embedding, gather, index_select};
 pub use glu::glu;

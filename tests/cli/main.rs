@@ -8,6 +8,7 @@
 )]
 
 mod bad_input;
+mod diffusion;
 mod distill;
 mod download;
 mod kill;

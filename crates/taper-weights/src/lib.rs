@@ -23,6 +23,7 @@ mod reader;
 mod save;
 mod statistics;
 mod verify;
+mod velocity;
 
 pub use checkpoint::{Checkpoint, load};
 pub use checksum::sha256;
@@ -45,3 +46,4 @@ pub use reader::{Container, ElementType, Limits, TensorEntry, TensorFile};
 pub use save::save;
 pub use statistics::Statistics;
 pub use verify::{Check, Verification, VerifyOptions, verify};
+pub use velocity::{LoadedVelocity, load_velocity};
