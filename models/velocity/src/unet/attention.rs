@@ -37,6 +37,7 @@ impl QkvOrder {
 }
 
 /// Names of the three layers.
+#[derive(Debug)]
 pub(crate) struct Names {
     pub(crate) norm: &'static str,
     pub(crate) qkv: &'static str,
