@@ -13,6 +13,7 @@ mod download;
 mod kill;
 mod models;
 mod run;
+mod run_velocity;
 #[path = "../../crates/taper-weights/tests/hub/server.rs"]
 #[allow(dead_code, reason = "shared with the tests of the library")]
 mod server;
