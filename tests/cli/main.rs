@@ -15,6 +15,7 @@ mod kill;
 mod models;
 mod published;
 mod run;
+mod run_velocity;
 #[path = "../../crates/taper-weights/tests/hub/server.rs"]
 #[allow(dead_code, reason = "shared with the tests of the library")]
 mod server;
