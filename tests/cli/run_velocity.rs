@@ -118,7 +118,15 @@ fn a_perceptron_and_what_is_refused() {
     save(&folder.path("in.safetensors"), &[("x", &wide), ("t", &t)]);
     let message = folder.fails(&run("mlp_2d", &[]));
     assert!(message.contains("[batch, 2]"), "{message}");
-    let message = folder.fails(&["train", "cud-mnist", "--data", "digits"]);
+    let eval = [
+        "eval",
+        "cud-mnist",
+        "--weights",
+        "w.safetensors",
+        "--data",
+        "digits",
+    ];
+    let message = folder.fails(&eval);
     assert!(message.contains("velocity network"), "{message}");
 }
 
