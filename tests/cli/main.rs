@@ -8,10 +8,12 @@
 )]
 
 mod bad_input;
+mod diffusion;
 mod distill;
 mod download;
 mod kill;
 mod models;
+mod published;
 mod run;
 mod run_velocity;
 #[path = "../../crates/taper-weights/tests/hub/server.rs"]
@@ -19,3 +21,4 @@ mod run_velocity;
 mod server;
 mod support;
 mod train;
+mod weights;

@@ -8,6 +8,7 @@ mod environment;
 mod interrupt;
 mod network;
 mod output;
+mod run_input;
 mod seeds;
 mod settings;
 mod training;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         .flatten();
     match result {
         Ok(Status::Done) => ExitCode::SUCCESS,
+        Ok(Status::Differs) => ExitCode::FAILURE,
         Ok(Status::Interrupted) => ExitCode::from(INTERRUPTED),
         Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
@@ -48,6 +50,8 @@ fn main() -> ExitCode {
 enum Status {
     Done,
     Interrupted,
+    /// `diff` or `verify` found something, and has said what.
+    Differs,
 }
 
 fn dispatch(cli: Cli, output: &Output) -> anyhow::Result<Status> {
@@ -57,6 +61,7 @@ fn dispatch(cli: Cli, output: &Output) -> anyhow::Result<Status> {
         Command::Distill(args) => commands::distill::execute(args, global, output),
         Command::Train(args) => commands::train::execute(args, global, output),
         Command::Eval(args) => commands::eval::execute(&args, global, output),
+        Command::Diffusion(args) => commands::diffusion::execute(args, global, output),
         Command::Run(args) => commands::run::execute(&args, global, output),
         Command::Models(args) => commands::models::execute(&args, output),
         Command::Weights(args) => commands::weights::execute(&args, global, output),

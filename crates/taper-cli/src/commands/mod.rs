@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod completions;
 pub mod data;
+pub mod diffusion;
 pub mod distill;
 pub mod doctor;
 pub mod eval;
