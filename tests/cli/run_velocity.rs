@@ -61,7 +61,7 @@ fn heads_prefixes_and_phi() {
     let folder = Folder::new();
     // 18 samples: more than one chunk.
     let x = noise(&[18, 1, 8, 8], "x");
-    let t = (noise(&[18], "t") * 0.5 + 0.5).unwrap();
+    let t = ((noise(&[18], "t") * 0.5).unwrap() + 0.5).unwrap();
     save(&folder.path("in.safetensors"), &[("x", &x), ("t", &t)]);
     let config = (registry::find("unet_small_8").unwrap().config)().with_heads(2);
     for (prefix, phi) in [("", None), ("module.", Some(0.75)), ("model.", None)] {
@@ -118,7 +118,15 @@ fn a_perceptron_and_what_is_refused() {
     save(&folder.path("in.safetensors"), &[("x", &wide), ("t", &t)]);
     let message = folder.fails(&run("mlp_2d", &[]));
     assert!(message.contains("[batch, 2]"), "{message}");
-    let message = folder.fails(&["train", "cud-mnist", "--data", "digits"]);
+    let eval = [
+        "eval",
+        "cud-mnist",
+        "--weights",
+        "w.safetensors",
+        "--data",
+        "digits",
+    ];
+    let message = folder.fails(&eval);
     assert!(message.contains("velocity network"), "{message}");
 }
 

@@ -379,7 +379,8 @@ def cases():
     add("edm_imagenet64_adm_w64", "edm", adm("edm", **dict(imagenet, width=64)), side=16, times=(-1.25, 0.875))
     add("song_heads", "cud", song(phi=0.75, heads=3, width=16), registered=False)
     add("song_labels", "edm", song(classes=10, augment=9), times=(-1.25, 0.875), registered=False)
-    add("adm_edm", "edm", adm("edm"), times=(-1.25, 0.875), registered=False)
+    # EDM's heads are always of 64 channels.
+    add("adm_edm", "edm", adm("edm", multipliers=[1, 2, 4], head_channels=64), times=(-1.25, 0.875), registered=False)
     add("adm_catch_up", "cud_imagenet", adm("catch_up", phi=0.75, heads=3, attention=[16, 8]), registered=False)
     return rows
 
