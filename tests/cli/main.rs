@@ -13,9 +13,12 @@ mod distill;
 mod download;
 mod kill;
 mod models;
+mod published;
 mod run;
+mod run_velocity;
 #[path = "../../crates/taper-weights/tests/hub/server.rs"]
 #[allow(dead_code, reason = "shared with the tests of the library")]
 mod server;
 mod support;
 mod train;
+mod weights;

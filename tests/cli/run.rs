@@ -204,3 +204,104 @@ fn a_wrong_shape_is_named_with_both_shapes() {
         assert!(text.contains(part), "{text}");
     }
 }
+
+/// An image, the same image as a lone array, and as `input` of an archive give the same logits.
+#[test]
+fn images_and_arrays_are_read() {
+    let folder = Folder::new();
+    weights("akamaster_resnet20", 10, &folder.path("w.safetensors"), "");
+    let picture = image::RgbImage::from_fn(40, 24, |x, y| {
+        image::Rgb([(6 * x) as u8, (10 * y) as u8, 77])
+    });
+    std::fs::create_dir(folder.path("pictures")).unwrap();
+    for name in [
+        "picture.png",
+        "pictures/b.png",
+        "pictures/a.jpg",
+        "pictures/c.webp",
+    ] {
+        picture.save(folder.path(name)).unwrap();
+    }
+    let run = |input: &str| {
+        let arguments = [
+            "run",
+            "akamaster_resnet20",
+            "--weights",
+            "w.safetensors",
+            "--input",
+            input,
+            "--output",
+            "out.safetensors",
+            "--json",
+        ];
+        let answer = folder.ok(&arguments).json();
+        let out =
+            candle_core::safetensors::load(folder.path("out.safetensors"), &Device::Cpu).unwrap();
+        (answer, out["logits"].to_vec2::<f32>().unwrap())
+    };
+    let (answer, logits) = run("picture.png");
+    let prepared = answer["prepared"].to_string();
+    for part in ["40x24 RGB", "resized to 32x32", "0.485", "0.229"] {
+        assert!(prepared.contains(part), "{part}: {prepared}");
+    }
+    let (answer, three) = run("pictures");
+    assert_eq!(
+        (three.len(), answer["prepared"].as_array().unwrap().len()),
+        (3, 4)
+    );
+    // In the order of their names; PNG and WebP keep every pixel.
+    assert_eq!((&three[1], &three[2]), (&logits[0], &logits[0]));
+    // The same preparation by hand.
+    let decoded =
+        taper::data::decode(&std::fs::read(folder.path("picture.png")).unwrap(), "p").unwrap();
+    let resized = taper::data::resize(decoded.view(), [32, 32]).unwrap();
+    let (mean, std) = ([0.485f32, 0.456, 0.406], [0.229f32, 0.224, 0.225]);
+    let values: Vec<f32> = resized
+        .pixels()
+        .iter()
+        .enumerate()
+        .map(|(at, &pixel)| (f32::from(pixel) / 255. - mean[at / 1024]) / std[at / 1024])
+        .collect();
+    let mut npy = b"\x93NUMPY\x01\x00".to_vec();
+    let header = "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 3, 32, 32), }\n";
+    npy.extend((header.len() as u16).to_le_bytes());
+    npy.extend(header.as_bytes());
+    npy.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+    std::fs::write(folder.path("array.npy"), npy).unwrap();
+    assert_eq!(run("array.npy").1, logits);
+    // What is no image for a classifier.
+    std::fs::write(folder.path("sound.wav"), b"RIFF\x24\x00\x00\x00WAVEfmt ").unwrap();
+    std::fs::write(
+        folder.path("cut.png"),
+        &std::fs::read(folder.path("picture.png")).unwrap()[..60],
+    )
+    .unwrap();
+    std::fs::create_dir(folder.path("none")).unwrap();
+    let bytes = Tensor::zeros((1, 3, 32, 32), DType::U8, &Device::Cpu).unwrap();
+    input(&folder.path("bytes.safetensors"), &bytes, "input");
+    for (input, parts) in [
+        (
+            "sound.wav",
+            &["sound.wav", "sound file", "akamaster_resnet20"][..],
+        ),
+        ("cut.png", &["cut.png"]),
+        ("none", &["none", "without images"]),
+        ("bytes.safetensors", &["bytes.safetensors", "U8", "F32"]),
+        ("missing.png", &["missing.png", "No such file"]),
+    ] {
+        let text = folder.fails(&[
+            "run",
+            "akamaster_resnet20",
+            "--weights",
+            "w.safetensors",
+            "--input",
+            input,
+            "--output",
+            "no.safetensors",
+        ]);
+        for part in parts {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+    }
+    assert!(!folder.path("no.safetensors").exists());
+}

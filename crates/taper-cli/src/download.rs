@@ -16,9 +16,13 @@ const TEMPLATE: &str = "{msg} {bar:24} {bytes}/{total_bytes} {binary_bytes_per_s
 /// The file that `--weights` means: a path, an address, `OWNER/NAME[@REVISION][/FILE]` of the hub,
 /// or a file that `taper weights list` names.
 pub fn weights(spec: &Path, output: &Output) -> anyhow::Result<PathBuf> {
+    resolve(spec, output).with_context(|| format!("--weights {}", spec.display()))
+}
+
+/// As [`weights`], for commands whose argument is the checkpoint itself.
+pub fn resolve(spec: &Path, output: &Output) -> anyhow::Result<PathBuf> {
     let mut bar = DownloadBar::new(output, HubSettings::from_environment().progress_bars);
-    resolve_with(spec, &mut |event| bar.tell(event))
-        .with_context(|| format!("--weights {}", spec.display()))
+    Ok(resolve_with(spec, &mut |event| bar.tell(event))?)
 }
 
 /// A bar with the remaining time on a terminal, else a line every ten seconds; all on stderr.

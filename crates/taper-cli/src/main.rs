@@ -8,6 +8,7 @@ mod environment;
 mod interrupt;
 mod network;
 mod output;
+mod run_input;
 mod seeds;
 mod settings;
 mod training;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         .flatten();
     match result {
         Ok(Status::Done) => ExitCode::SUCCESS,
+        Ok(Status::Differs) => ExitCode::FAILURE,
         Ok(Status::Interrupted) => ExitCode::from(INTERRUPTED),
         Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
@@ -48,6 +50,8 @@ fn main() -> ExitCode {
 enum Status {
     Done,
     Interrupted,
+    /// `diff` or `verify` found something, and has said what.
+    Differs,
 }
 
 fn dispatch(cli: Cli, output: &Output) -> anyhow::Result<Status> {

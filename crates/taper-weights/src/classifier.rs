@@ -1,6 +1,9 @@
 //! A classifier of the zoo with the weights of a file.
 
-use crate::{Checkpoint, FitReport, WeightsError, fit, load};
+use crate::compare::{Difference, compare_with_network};
+use crate::fit::wrapper_prefix;
+use crate::merge::unfold_batch_norm;
+use crate::{Checkpoint, FitReport, TensorFile, WeightsError, fit, load};
 use candle_core::{DType, Device};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -42,10 +45,11 @@ pub fn load_classifier(
     entry: &'static ModelEntry,
     path: impl AsRef<Path>,
 ) -> Result<LoadedClassifier, WeightsError> {
-    let checkpoint = load(path)?;
+    let mut checkpoint = load(path)?;
     let config = config_of(entry, &checkpoint)?;
     let recorder = taper_layers::ShapeRecorder::default();
     config.build(recorder.var_builder())?;
+    unfold_batch_norm(&mut checkpoint, &recorder.tensors())?;
     let store = ParameterStore::new(0, &Device::Cpu);
     let report = fit(
         &checkpoint,
@@ -67,30 +71,72 @@ pub fn load_classifier(
 
 /// The configuration in the file's metadata, else the one that its names and shapes tell.
 fn config_of(entry: &ModelEntry, checkpoint: &Checkpoint) -> Result<ModelConfig, WeightsError> {
-    if let Some(text) = checkpoint.metadata.get(CONFIG_METADATA_KEY) {
-        let config: ModelConfig = metadata(checkpoint, CONFIG_METADATA_KEY, text)?;
-        // The same network up to classes and flags; another name of the zoo is a mistake.
-        if same_network(entry, &config) {
-            return Ok(config);
-        }
-        return Err(WeightsError::Misfit {
-            path: checkpoint.path.clone(),
-            model: entry.name.to_string(),
-            details: format!("its metadata describes another network: {text}"),
-        });
-    }
-    let shapes: BTreeMap<String, Vec<usize>> = checkpoint
+    let shapes = checkpoint
         .tensors
         .iter()
         .map(|(name, tensor)| (name.clone(), tensor.dims().to_vec()))
         .collect();
-    entry
-        .config_for(&shapes)
-        .map_err(|error| WeightsError::Misfit {
-            path: checkpoint.path.clone(),
-            model: entry.name.to_string(),
-            details: error.to_string(),
-        })
+    configuration(entry, &checkpoint.metadata, &shapes).map_err(|details| WeightsError::Misfit {
+        path: checkpoint.path.clone(),
+        model: entry.name.to_string(),
+        details,
+    })
+}
+
+/// The configuration that metadata or shapes tell; the reason when they tell none of `entry`'s.
+fn configuration(
+    entry: &ModelEntry,
+    metadata: &BTreeMap<String, String>,
+    shapes: &BTreeMap<String, Vec<usize>>,
+) -> Result<ModelConfig, String> {
+    let Some(text) = metadata.get(CONFIG_METADATA_KEY) else {
+        return entry.config_for(shapes).map_err(|error| error.to_string());
+    };
+    let config: ModelConfig = serde_json::from_str(text)
+        .map_err(|error| format!("metadata {CONFIG_METADATA_KEY}: {error}"))?;
+    // The same network up to classes and flags; another name of the zoo is a mistake.
+    match same_network(entry, &config) {
+        true => Ok(config),
+        false => Err(format!("its metadata describes another network: {text}")),
+    }
+}
+
+/// How the file at hand differs from the network of `entry`, and the number of classes.
+///
+/// Only names, types and shapes are read.
+///
+/// # Errors
+/// What Candle reports. The inner error is the reason why no configuration of the network fits.
+#[allow(clippy::type_complexity)]
+pub fn fit_of(
+    file: &TensorFile,
+    entry: &'static ModelEntry,
+    classes: Option<usize>,
+) -> Result<Result<(Difference, usize), String>, WeightsError> {
+    let shapes = file
+        .entries()
+        .iter()
+        .map(|tensor| (tensor.name.clone(), tensor.shape.clone()))
+        .collect();
+    let config = match configuration(entry, file.metadata(), &shapes) {
+        Ok(config) => config,
+        Err(reason) => return Ok(Err(reason)),
+    };
+    if let Some(classes) = classes.filter(|classes| *classes != config.classes()) {
+        return Ok(Err(format!(
+            "{} classes, expected {classes}",
+            config.classes()
+        )));
+    }
+    let recorder = taper_layers::ShapeRecorder::default();
+    config.build(recorder.var_builder())?;
+    let expected = crate::merge::folded_tensors(file.metadata(), recorder.tensors());
+    let known = |name: &str| expected.iter().any(|info| info.name == name);
+    let names: Vec<&str> = shapes.keys().map(String::as_str).collect();
+    let prefix = wrapper_prefix(&names, &known);
+    let ignorable = |name: &str| entry.ignorable(name);
+    let difference = compare_with_network(file, prefix.len(), &expected, &ignorable);
+    Ok(Ok((difference, config.classes())))
 }
 
 /// Whether `config` is `entry`'s, up to the number of classes and the flags of a distilled student.

@@ -31,7 +31,7 @@ pub enum WeightsError {
         reason: String,
     },
     /// The file asks for more than a cap of [`Limits`](crate::Limits) allows.
-    #[error("{}: {what}: more than Limits::{limit} allows; raise it if the file is trusted", path.display())]
+    #[error("{}: {what}: more than Limits::{limit} allows; raise it (`--max-{}`) if the file is trusted", path.display(), limit.replace('_', "-"))]
     Limit {
         /// The file.
         path: PathBuf,
@@ -49,6 +49,44 @@ pub enum WeightsError {
         model: String,
         /// Missing, unexpected and misshapen tensors, a few of each.
         details: String,
+    },
+    /// Something stands where the file is to be written.
+    #[error("{}: is there already; `--force` replaces it", path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file to write is one of those that are read, perhaps by a link.
+    #[error("{}: is the input {}; name another file to write to", path.display(), input.display())]
+    SameFile {
+        /// The file to write.
+        path: PathBuf,
+        /// The file that is read.
+        input: PathBuf,
+    },
+    /// What was asked for does not suit the file.
+    #[error("{}: {option}: {reason}", path.display())]
+    Request {
+        /// The file.
+        path: PathBuf,
+        /// The option, as on the command line.
+        option: String,
+        /// What was found, and what would be right.
+        reason: String,
+    },
+    /// An option that makes no sense for any file.
+    #[error("{option}: {reason}")]
+    Option {
+        /// The option, as on the command line.
+        option: String,
+        /// What would be right.
+        reason: String,
+    },
+    /// The caller's progress function asked to stop; nothing was written.
+    #[error("{}: stopped before it was written", path.display())]
+    Stopped {
+        /// The file to write.
+        path: PathBuf,
     },
     /// The file could not be fetched.
     #[cfg(feature = "hub")]

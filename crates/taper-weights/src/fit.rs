@@ -20,26 +20,36 @@ pub struct FitReport {
     pub stripped: Option<String>,
 }
 
-/// The checkpoint's tensors under the network's names: wrappers' prefixes are taken off when
-/// that, and not leaving them, makes the names known.
+/// The prefixes before every name, taken off when that, and not leaving them, makes names known.
+pub(crate) fn wrapper_prefix(names: &[&str], known: &dyn Fn(&str) -> bool) -> String {
+    let mut prefix = String::new();
+    while !names.iter().any(|name| known(&name[prefix.len()..])) {
+        let next = PREFIXES.iter().find(|next| {
+            !names.is_empty()
+                && names
+                    .iter()
+                    .all(|name| name[prefix.len()..].starts_with(**next))
+        });
+        let Some(next) = next else {
+            break;
+        };
+        prefix.push_str(next);
+    }
+    prefix
+}
+
+/// The checkpoint's tensors under the network's names, and the prefix that was taken off.
 pub(crate) fn unwrapped(
     tensors: &BTreeMap<String, Tensor>,
     known: &dyn Fn(&str) -> bool,
 ) -> (BTreeMap<String, Tensor>, Option<String>) {
-    let mut tensors = tensors.clone();
-    let mut stripped = String::new();
-    while !tensors.keys().any(|name| known(name)) {
-        let prefix = PREFIXES.iter().find(|prefix| {
-            !tensors.is_empty() && tensors.keys().all(|name| name.starts_with(**prefix))
-        });
-        let Some(prefix) = prefix else { break };
-        stripped.push_str(prefix);
-        tensors = tensors
-            .into_iter()
-            .map(|(name, tensor)| (name[prefix.len()..].to_string(), tensor))
-            .collect();
-    }
-    (tensors, (!stripped.is_empty()).then_some(stripped))
+    let names: Vec<&str> = tensors.keys().map(String::as_str).collect();
+    let prefix = wrapper_prefix(&names, known);
+    let stripped = tensors
+        .iter()
+        .map(|(name, tensor)| (name[prefix.len()..].to_string(), tensor.clone()))
+        .collect();
+    (stripped, (!prefix.is_empty()).then_some(prefix))
 }
 
 /// Fills `store` with the tensors `expected` of network `model`, taken from `checkpoint`.

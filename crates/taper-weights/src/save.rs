@@ -1,6 +1,7 @@
-//! Writing a checkpoint: temporary file, sync, rename, sync of the folder.
+//! Writing a checkpoint that is in memory.
 
 use crate::WeightsError;
+use crate::atomic::{Target, write_atomically};
 use candle_core::Tensor;
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -21,31 +22,13 @@ pub fn save(
             path: path.to_path_buf(),
             reason: format!("cannot be laid out as safetensors: {error}"),
         })?;
-    write_atomically(path, &bytes).map_err(|source| WeightsError::Write {
-        path: path.to_path_buf(),
-        source,
+    write_atomically(path, Target::Any, |file| {
+        file.write_all(&bytes)
+            .map_err(|source| WeightsError::Write {
+                path: path.to_path_buf(),
+                source,
+            })
     })
-}
-
-fn write_atomically(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let mut file = tempfile::Builder::new()
-        .prefix(".taper-")
-        .permissions(umask_permissions())
-        .tempfile_in(folder)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
-    std::fs::File::open(folder)?.sync_all()
-}
-
-/// 0666 less the umask, as any other file: the temporary file's 0600 would outlive the rename.
-fn umask_permissions() -> std::fs::Permissions {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::Permissions::from_mode(0o666)
 }
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ mod run;
 mod state_file;
 mod store;
 
-pub use batch_norm::BatchNorm2d;
+pub use batch_norm::{BatchNorm2d, DEFAULT_EPS};
 pub use conv::{Conv2d, conv_bn_act};
 pub use group_norm::GroupNorm;
 pub use linear::Linear;

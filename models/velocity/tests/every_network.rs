@@ -121,11 +121,12 @@ fn kinds() -> Vec<(&'static str, VelocityConfig)> {
         VelocityConfig::Adm(AdmConfig {
             dialect,
             side: 16,
-            width: 32,
+            // Norms of one channel a group would take the biases before them away.
+            width: 64,
             multipliers: vec![1, 2],
             blocks: 1,
             attention: vec![8],
-            head_channels: 16,
+            head_channels: 32,
             classes: Some(5),
             phi: Some(0.75),
             heads: 2,

@@ -11,8 +11,6 @@ use taper_tests::compare::values;
 /// What the script wrote about one network.
 #[derive(Debug, Deserialize)]
 pub struct Expected {
-    /// Whose class it was.
-    pub source: String,
     pub config: VelocityConfig,
     /// Whether it is in the registry.
     pub registered: bool,

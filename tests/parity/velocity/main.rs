@@ -22,7 +22,7 @@ const GRADIENT: f64 = 1e-3;
 /// Everything in f64.
 const EXACT: f64 = 1e-9;
 /// Larger networks run in f32 only: the kernels' f64 path is a plain specification.
-const PARAMETERS_IN_F64: usize = 2_500_000;
+const PARAMETERS_IN_F64: usize = 4_000_000;
 /// And learn only if they are no larger than this.
 const PARAMETERS_THAT_LEARN: usize = 40_000_000;
 

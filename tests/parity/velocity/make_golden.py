@@ -304,7 +304,10 @@ def golden(originals, name, case):
     learnt = sorted(n for n in gradients if gradients[n] is not None)
     idle = sorted(set(gradients) - set(learnt))
     assert not idle, (name, idle)
-    assert all(gradients[n].abs().max() > 0 for n in learnt)
+    # A shift that a norm of one channel takes away again has gradient 0 but for rounding: left out.
+    taken_away = [n for n in learnt if gradients[n].abs().mean() < 1e-12]
+    assert all(n.endswith("bias") for n in taken_away), (name, taken_away)
+    learnt = [n for n in learnt if n not in taken_away]
     last = [n for n in learnt if "aux_conv" in n or n.startswith(("out", "generator_list", "map_", "label_emb"))]
     chosen = sorted(set(spread(learnt, GRADIENT_TENSORS)) | set(spread(last, GRADIENT_TENSORS)))
     entry.update(loss=loss, gradients=chosen)
@@ -376,7 +379,8 @@ def cases():
     add("edm_imagenet64_adm_w64", "edm", adm("edm", **dict(imagenet, width=64)), side=16, times=(-1.25, 0.875))
     add("song_heads", "cud", song(phi=0.75, heads=3, width=16), registered=False)
     add("song_labels", "edm", song(classes=10, augment=9), times=(-1.25, 0.875), registered=False)
-    add("adm_edm", "edm", adm("edm"), times=(-1.25, 0.875), registered=False)
+    # EDM's heads are always of 64 channels.
+    add("adm_edm", "edm", adm("edm", multipliers=[1, 2, 4], head_channels=64), times=(-1.25, 0.875), registered=False)
     add("adm_catch_up", "cud_imagenet", adm("catch_up", phi=0.75, heads=3, attention=[16, 8]), registered=False)
     return rows
 

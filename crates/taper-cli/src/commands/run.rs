@@ -5,8 +5,9 @@ use crate::Status;
 use crate::args::Global;
 use crate::network;
 use crate::output::Output;
+use crate::run_input;
 use anyhow::Context;
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 use clap::Args;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -14,24 +15,24 @@ use std::path::{Path, PathBuf};
 use taper::layers::Mode;
 use taper::vision::Features;
 
-/// The tensor that a classifier reads.
-const INPUT: &str = "input";
 /// Images a pass: bounds the memory, changes no result.
 const CHUNK: usize = 64;
 
-/// Runs a network on a tensor file.
+/// Runs a network on a tensor file, or on images.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Example: taper run resnet20 --weights w.safetensors --input in.safetensors --output out.safetensors --all"
-)]
+#[command(after_help = "\
+Example: taper run resnet20 --weights w.safetensors --input in.safetensors --output out.safetensors --all
+         taper run akamaster_resnet20 --weights resnet20-12fca82f.th --input cat.png --output out.safetensors")]
 pub struct RunArgs {
     /// The model.
     pub(super) model: String,
     /// Its weights: a file, OWNER/NAME[/FILE] of the hub, an address, or a file of `weights list`.
     #[arg(long, value_name = "FILE")]
     pub(super) weights: PathBuf,
-    /// A safetensors file with `input`, f32 `[batch, channels, height, width]`, already normalised;
-    /// for velocity networks `x`, `t` `[batch]` and, where there are classes, `class` `[batch]`.
+    /// A file with the tensor `input`, f32 `[batch, channels, height, width]`, already normalised
+    /// (.safetensors, .npz, a lone array in .npy); or an image or a folder of images (PNG, JPEG, WebP),
+    /// which are resized and normalised as the weights and the registry say. For velocity networks `x`,
+    /// `t` `[batch]` and, where there are classes, `class` `[batch]`.
     #[arg(long, value_name = "FILE")]
     pub(super) input: PathBuf,
     /// The safetensors file to write: `logits` `[batch, classes]`, or `velocity` of the shape of `x`.
@@ -57,6 +58,8 @@ struct Answer {
     output: PathBuf,
     tensors: BTreeMap<String, Vec<usize>>,
     ignored: Vec<String>,
+    /// What was done to the images.
+    prepared: Vec<String>,
 }
 
 pub fn execute(args: &RunArgs, global: &Global, output: &Output) -> anyhow::Result<Status> {
@@ -83,30 +86,8 @@ pub fn execute(args: &RunArgs, global: &Global, output: &Output) -> anyhow::Resu
         );
     }
     let loaded = network::load(entry, &args.weights, args.classes, output)?;
-    let file = taper::weights::load(&args.input)
-        .with_context(|| format!("--input {}", args.input.display()))?;
-    let Some(input) = file.tensors.get(INPUT) else {
-        let found: Vec<_> = file.tensors.keys().map(String::as_str).collect();
-        anyhow::bail!(
-            "--input {}: no tensor `{INPUT}`; found {}",
-            args.input.display(),
-            if found.is_empty() {
-                "none".into()
-            } else {
-                found.join(", ")
-            }
-        );
-    };
-    let [channels, ..] = entry.input;
-    let fits = input.rank() == 4 && input.dims()[0] > 0 && input.dims()[1] == channels;
-    anyhow::ensure!(
-        fits,
-        "--input {}: `{INPUT}` is {:?}; {} reads [batch, {channels}, height, width] with at least one image",
-        args.input.display(),
-        input.dims(),
-        entry.name
-    );
-    let input = input.to_dtype(DType::F32)?;
+    let read = run_input::read(&args.input, entry, &loaded.normalisation)?;
+    let input = read.images;
     let tensors = in_chunks(&input, args.all, |images| {
         loaded.model.forward(images, Mode::Eval)
     })
@@ -121,6 +102,7 @@ pub fn execute(args: &RunArgs, global: &Global, output: &Output) -> anyhow::Resu
             .map(|(name, tensor)| (name.clone(), tensor.dims().to_vec()))
             .collect(),
         ignored: loaded.report.ignored,
+        prepared: read.prepared,
     };
     output.answer(&answer, || match output.quiet {
         true => answer.output.display().to_string(),
@@ -164,6 +146,7 @@ fn describe(answer: &Answer) -> String {
     for (name, shape) in &answer.tensors {
         lines.push(format!("  {name:<12} {shape:?}"));
     }
+    lines.extend(answer.prepared.iter().map(|what| format!("  {what}")));
     if !answer.ignored.is_empty() {
         lines.push(format!(
             "  not used by the network: {}",

@@ -34,11 +34,7 @@ impl Digest {
 
     /// The digits in a name such as `resnet20-12fca82f.th`, the habit of torchvision.
     pub(super) fn of_name(name: &str) -> Option<Self> {
-        let (stem, _) = name.rsplit_once('.')?;
-        let (_, digits) = stem.rsplit_once('-')?;
-        let lower = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-        (digits.len() == 8 && digits.bytes().all(lower))
-            .then(|| Self::Sha256Prefix(digits.to_string()))
+        crate::checksum::digits_in_name(name).map(|digits| Self::Sha256Prefix(digits.to_string()))
     }
 
     /// A SHA-256 as typed by a person.

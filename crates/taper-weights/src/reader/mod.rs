@@ -5,8 +5,10 @@ mod element;
 mod flatten;
 mod limits;
 mod npz;
+pub(crate) mod number;
 mod numpy;
 mod pickle;
+mod rearrange;
 mod resolve;
 mod safetensors;
 mod sharded;
@@ -79,6 +81,24 @@ pub struct TensorEntry {
 }
 
 impl TensorEntry {
+    /// As [`TensorFile::read_into`].
+    pub(crate) fn read_into(
+        &self,
+        sink: &mut dyn FnMut(&[u8]) -> Result<(), WeightsError>,
+    ) -> Result<(), WeightsError> {
+        self.view.read_into(sink)
+    }
+
+    /// Tells runs of stored numbers apart.
+    pub(crate) fn storage_address(&self) -> usize {
+        Arc::as_ptr(&self.view.storage).addr()
+    }
+
+    /// The file that holds its numbers: one of the parts, if there are several.
+    pub(crate) fn file(&self) -> &Path {
+        self.view.storage.source().path()
+    }
+
     fn new(name: String, view: View) -> Self {
         Self {
             name,
@@ -252,7 +272,7 @@ impl TensorFile {
         entry: &TensorEntry,
         sink: &mut dyn FnMut(&[u8]) -> Result<(), WeightsError>,
     ) -> Result<(), WeightsError> {
-        entry.view.read_into(sink)
+        entry.read_into(sink)
     }
 }
 

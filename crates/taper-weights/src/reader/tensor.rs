@@ -1,6 +1,6 @@
 //! One tensor of a file as a Candle tensor.
 
-use super::{ElementType, TensorEntry, TensorFile};
+use super::{ElementType, TensorEntry, TensorFile, number};
 use crate::WeightsError;
 use candle_core::{DType, Device, Tensor};
 
@@ -81,13 +81,10 @@ fn widened(dtype: ElementType, bytes: Vec<u8>) -> Result<(Vec<u8>, DType), Strin
         }
         ElementType::U64 | ElementType::I64 => (bytes, DType::I64),
         ElementType::F8E4M3 => (bytes, DType::F8E4M3),
-        ElementType::F8E4M3Fnuz => (floats(|byte| small_float(byte, 4, 8)), DType::F32),
-        ElementType::F8E5M2 => (
-            floats(|byte| half::f16::from_bits(u16::from(byte) << 8).to_f32()),
-            DType::F32,
-        ),
-        ElementType::F8E5M2Fnuz => (floats(|byte| small_float(byte, 5, 16)), DType::F32),
-        ElementType::F8E8M0 => (floats(power_of_two), DType::F32),
+        ElementType::F8E4M3Fnuz => (floats(|byte| number::fnuz(byte, 4, 8)), DType::F32),
+        ElementType::F8E5M2 => (floats(number::e5m2), DType::F32),
+        ElementType::F8E5M2Fnuz => (floats(|byte| number::fnuz(byte, 5, 16)), DType::F32),
+        ElementType::F8E8M0 => (floats(number::power_of_two), DType::F32),
         ElementType::F16 => (bytes, DType::F16),
         ElementType::BF16 => (bytes, DType::BF16),
         ElementType::F32 => (bytes, DType::F32),
@@ -98,32 +95,4 @@ fn widened(dtype: ElementType, bytes: Vec<u8>) -> Result<(Vec<u8>, DType), Strin
             ));
         }
     })
-}
-
-/// A `fnuz` float: no infinities, the pattern of negative zero is not a number.
-fn small_float(byte: u8, exponent_bits: u32, bias: i32) -> f32 {
-    if byte == 0x80 {
-        return f32::NAN;
-    }
-    let mantissa_bits = 7 - exponent_bits;
-    let exponent = i32::from((byte & 0x7f) >> mantissa_bits);
-    let mantissa = f32::from(byte & ((1 << mantissa_bits) - 1)) / (1 << mantissa_bits) as f32;
-    let magnitude = if exponent == 0 {
-        mantissa * 2f32.powi(1 - bias)
-    } else {
-        (1. + mantissa) * 2f32.powi(exponent - bias)
-    };
-    if byte & 0x80 == 0 {
-        magnitude
-    } else {
-        -magnitude
-    }
-}
-
-fn power_of_two(byte: u8) -> f32 {
-    if byte == 0xff {
-        f32::NAN
-    } else {
-        2f64.powi(i32::from(byte) - 127) as f32
-    }
 }

@@ -1,6 +1,6 @@
 //! Self-attention over the pixels of a feature map.
 
-use super::block::{Style, add_scaled, conv};
+use super::block::{Style, conv};
 use super::start::Part;
 use candle_core::{D, Module, Result, Tensor};
 use candle_nn::VarBuilder;
@@ -102,7 +102,7 @@ impl Attention {
         let weights = taper_kernels::softmax(&scores, D::Minus1)?;
         let mixed = values.matmul(&weights.transpose(1, 2)?)?;
         let mixed = mixed.reshape((batch, channels, height, width))?;
-        add_scaled(&self.proj.forward(&mixed)?, x, self.residual_scale)
+        taper_kernels::add_scaled(&self.proj.forward(&mixed)?, x, self.residual_scale)
     }
 
     /// The convolution with its rows in the order head, which, channel: moving rows of the weight is

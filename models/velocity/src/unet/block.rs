@@ -74,15 +74,6 @@ pub(crate) fn linear(
     Linear::with_init(inputs, outputs, weight, bias, vb)
 }
 
-/// `(a + b) · scale`.
-pub(crate) fn add_scaled(a: &Tensor, b: &Tensor, scale: f64) -> Result<Tensor> {
-    let sum = (a + b)?;
-    match scale == 1.0 {
-        true => Ok(sum),
-        false => sum * scale,
-    }
-}
-
 /// What a block does to the size of its input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Resample {
@@ -189,7 +180,7 @@ impl Block {
         let y = self.resample.apply(&self.norm0.forward_silu(x)?)?;
         let y = self.conditioned(&self.conv0.forward(&y)?, embedding)?;
         let y = self.conv1.forward(&dropout.apply(&y, self.dropout)?)?;
-        let x = add_scaled(&y, &self.shortcut(x)?, self.residual_scale)?;
+        let x = taper_kernels::add_scaled(&y, &self.shortcut(x)?, self.residual_scale)?;
         match &self.attention {
             Some(attention) => attention.forward(&x),
             None => Ok(x),
@@ -199,10 +190,11 @@ impl Block {
     /// silu of the second norm under the embedding.
     fn conditioned(&self, y: &Tensor, embedding: &Tensor) -> Result<Tensor> {
         let conditions = self.affine.forward(embedding)?;
-        let conditions = conditions.unsqueeze(D::Minus1)?.unsqueeze(D::Minus1)?;
         if !self.scale_and_shift {
-            return self.norm1.forward_silu(&y.broadcast_add(&conditions)?);
+            let shifted = taper_kernels::add_channels(y, &conditions)?;
+            return self.norm1.forward_silu(&shifted);
         }
+        let conditions = conditions.unsqueeze(D::Minus1)?.unsqueeze(D::Minus1)?;
         let channels = y.dim(1)?;
         let scale = (conditions.narrow(1, 0, channels)? + 1.0)?;
         let shift = conditions.narrow(1, channels, channels)?;

@@ -53,11 +53,6 @@ impl Embedding {
             start,
             ..
         } = form;
-        if sines < 4 || !sines.is_multiple_of(2) {
-            candle_core::bail!(
-                "`width` is {sines}; sines and cosines of time need an even width of at least 4"
-            );
-        }
         let [first, second] = dialect.mapping();
         let class = form.classes.map(|classes| -> Result<ClassMap> {
             let normal = Init::Randn {

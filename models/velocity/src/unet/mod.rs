@@ -86,10 +86,10 @@ impl UNet {
         for block in &self.middle {
             x = block.forward(&x, &embedding, &mut dropout)?;
         }
-        let balance = self.balance(&times, &x)?;
+        let balance = self.balance(&times);
         for DecoderBlock { block, joins } in &self.decoder {
             if *joins && let Some(skip) = skips.pop() {
-                x = join(&x, &skip, balance.as_ref())?;
+                x = taper_kernels::join_channels(&x, &skip, balance.as_deref())?;
             }
             x = block.forward(&x, &embedding, &mut dropout)?;
         }
@@ -130,29 +130,13 @@ impl UNet {
     /// Factors of the decoder's map and of the skip: 2φ(t) and 2(1 − φ(t)), φ(t) = φ + (1 − 2φ)·t.
     ///
     /// The "shakedrop" of Catch-Up Distillation, which drops nothing.
-    fn balance(&self, times: &[f64], like: &Tensor) -> Result<Option<[Tensor; 2]>> {
-        let Some(phi) = self.phi else { return Ok(None) };
-        let factors = |factor: &dyn Fn(f64) -> f64| {
-            let factors: Vec<f64> = times
-                .iter()
-                .map(|t| factor(phi + (1.0 - 2.0 * phi) * t))
-                .collect();
-            Tensor::from_vec(factors, (times.len(), 1, 1, 1), like.device())?.to_dtype(like.dtype())
-        };
-        Ok(Some([
-            factors(&|phi| 2.0 * phi)?,
-            factors(&|phi| 2.0 * (1.0 - phi))?,
-        ]))
-    }
-}
-
-/// The decoder's map and the skip, balanced, one after the other along the channels.
-fn join(x: &Tensor, skip: &Tensor, balance: Option<&[Tensor; 2]>) -> Result<Tensor> {
-    match balance {
-        None => Tensor::cat(&[x, skip], 1),
-        Some([of_x, of_skip]) => {
-            Tensor::cat(&[x.broadcast_mul(of_x)?, skip.broadcast_mul(of_skip)?], 1)
-        }
+    fn balance(&self, times: &[f64]) -> Option<Vec<(f64, f64)>> {
+        let start = self.phi?;
+        let factors = times.iter().map(|t| {
+            let phi = start + (1.0 - 2.0 * start) * t;
+            (2.0 * phi, 2.0 * (1.0 - phi))
+        });
+        Some(factors.collect())
     }
 }
 

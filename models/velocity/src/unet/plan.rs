@@ -54,6 +54,12 @@ impl Plan {
             ("augment", self.augment.unwrap_or(1)),
             ("heads", self.heads),
         ])?;
+        if self.width < 4 || !self.width.is_multiple_of(2) {
+            bail!(
+                "`width` is {}; sines and cosines of time need an even width of at least 4",
+                self.width
+            );
+        }
         let levels = self.multipliers.len();
         let multiple = u32::try_from(levels - 1)
             .ok()

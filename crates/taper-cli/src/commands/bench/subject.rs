@@ -3,7 +3,7 @@
 use candle_core::{DType, Result, Tensor};
 use taper::kernels::random::stream;
 use taper::layers::{Mode, ParameterStore};
-use taper::velocity::{Dropout, VelocityEntry};
+use taper::velocity::{Dropout, VelocityEntry, VelocityNetwork};
 use taper::vision::ModelEntry;
 
 /// An entry of one of the registries.
@@ -66,7 +66,7 @@ impl Subject {
                 })
             }
             Self::Velocity(entry) => {
-                let mut forward = velocity(entry, vb, &x)?;
+                let mut forward = velocity(entry, (entry.config)().build(vb)?, &x)?;
                 let mut random = stream(0, "bench dropout", 0);
                 // A coupling network answers twice as many channels.
                 let channels = x.dim(1)?;
@@ -95,7 +95,8 @@ impl Subject {
             }
             Self::Velocity(entry) => {
                 (entry.config)().build(learning)?;
-                let mut forward = velocity(entry, frozen.frozen(DType::F32), &x)?;
+                let network = (entry.config)().build(frozen.frozen(DType::F32))?;
+                let mut forward = velocity(entry, network, &x)?;
                 Box::new(move || forward(Dropout::Off).map(drop))
             }
         })
@@ -110,11 +111,10 @@ fn cycle(batch: usize, count: usize, like: &Tensor) -> Result<Tensor> {
 /// The first head's velocity at x and times spread over 0..1.
 fn velocity(
     entry: &VelocityEntry,
-    vb: candle_nn::VarBuilder,
+    network: Box<dyn VelocityNetwork>,
     x: &Tensor,
 ) -> Result<impl FnMut(Dropout<'_>) -> Result<Tensor> + use<>> {
     let config = (entry.config)();
-    let network = config.build(vb)?;
     let batch = x.dim(0)?;
     let times = (0..batch).map(|i| (i as f32 + 0.5) / batch as f32);
     let t = Tensor::from_iter(times, x.device())?;
