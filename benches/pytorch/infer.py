@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from memory import Meter
-from networks import NETWORKS
+from networks import NETWORKS, data_shape
 
 
 def onnx_session(network, images, threads):
@@ -34,7 +34,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("model", choices=sorted(NETWORKS))
     parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--data-shape", default="3,32,32")
+    parser.add_argument("--data-shape")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--engine", choices=["pytorch", "nhwc", "compile", "onnx"], default="pytorch")
@@ -45,7 +45,8 @@ def main():
     torch.manual_seed(0)
     meter = Meter()
     network = NETWORKS[options.model]().eval()
-    images = torch.randn(options.batch, *map(int, options.data_shape.split(",")))
+    shape = map(int, options.data_shape.split(",")) if options.data_shape else data_shape(options.model)
+    images = torch.randn(options.batch, *shape)
     version = f"torch {torch.__version__}"
     if options.engine == "onnx":
         call, version = onnx_session(network, images, options.threads)

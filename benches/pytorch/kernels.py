@@ -102,6 +102,16 @@ def max_pool2d(a, o):
 
 
 @kernel
+def max_pool1d(a, o):
+    return F.max_pool1d(a["x"], o["window"], o["stride"], o["padding"])
+
+
+@kernel
+def avg_pool1d(a, o):
+    return F.avg_pool1d(a["x"], o["window"], o["stride"], o["padding"])
+
+
+@kernel
 def avg_pool2d(a, o):
     return F.avg_pool2d(a["x"], o["window"], o["stride"], o["padding"])
 
@@ -124,6 +134,62 @@ def relu(a, o):
 @kernel
 def add_relu(a, o):
     return F.relu(a["a"] + a["b"])
+
+
+for name in ("sigmoid", "tanh"):
+    KERNELS[name] = lambda a, o, function=getattr(torch, name): function(a["x"])
+for name, function in {"silu": F.silu, "gelu": F.gelu, "hard_swish": F.hardswish, "glu": F.glu}.items():
+    KERNELS[name] = lambda a, o, function=function: function(a["x"])
+
+
+@kernel
+def gelu_tanh(a, o):
+    return F.gelu(a["x"], approximate="tanh")
+
+
+@kernel
+def layer_norm(a, o):
+    return F.layer_norm(a["x"], a["weight"].shape, a["weight"], a["bias"], 1e-5)
+
+
+@kernel
+def group_norm(a, o):
+    return F.group_norm(a["x"], o["groups"], a["weight"], a["bias"], 1e-6)
+
+
+@kernel
+def group_norm_silu(a, o):
+    return F.silu(group_norm(a, o))
+
+
+@kernel
+def softmax(a, o):
+    return F.softmax(a["x"], -1)
+
+
+@kernel
+def gather(a, o):
+    return torch.gather(a["x"], o["axis"], a["index"])
+
+
+@kernel
+def scatter_add(a, o):
+    return torch.scatter_add(a["x"], o["axis"], a["index"], a["source"])
+
+
+@kernel
+def embedding(a, o):
+    return F.embedding(a["index"], a["weight"])
+
+
+@kernel
+def permute(a, o):
+    return a["x"].permute(o["axes"]).contiguous()
+
+
+@kernel
+def sum_axes(a, o):
+    return a["x"].sum(o["axes"])
 
 
 @kernel

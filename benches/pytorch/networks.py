@@ -4,6 +4,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from velocity import VELOCITY
+
 
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions with batch norm; a projection where the shape changes."""
@@ -187,7 +189,20 @@ NETWORKS = {
     "cifar_shufflenetv2": shufflenet_v2,
     "cifar_resnet50": resnet50,
     "vgg8": vgg8,
+    **{name: make for name, (_, make) in VELOCITY.items()},
 }
+
+
+def data_shape(name):
+    """Channels, height and width where nothing else is said."""
+    return VELOCITY[name][0] if name in VELOCITY else (3, 32, 32)
+
+
+def loss(name, network, images):
+    """What a training step brings down: cross-entropy; for velocity networks the mean square of velocity - image."""
+    if name in VELOCITY:
+        return F.mse_loss(network(images), images)
+    return F.cross_entropy(network(images), torch.arange(len(images)) % 100)
 
 
 def parameters(name):

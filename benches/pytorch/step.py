@@ -1,6 +1,6 @@
 """Times one training step in PyTorch on the CPU; prints one JSON object, as `taper bench step` does.
 
-    python step.py resnet20 --batch 64 --threads 2 [--channels-last] [--seconds 3] [--data-shape 3,32,32]
+    python step.py resnet20 --batch 64 --threads 2 [--channels-last] [--seconds 3] [--data-shape C,H,W]
 
 With `malloc_peak.so` preloaded (`malloc_peak.c`) it reports how many bytes the step holds at most.
 """
@@ -10,17 +10,16 @@ import json
 import time
 
 import torch
-from torch.nn import functional as F
 
 from memory import Meter
-from networks import NETWORKS
+from networks import NETWORKS, data_shape, loss
 
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("model", choices=sorted(NETWORKS))
     parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--data-shape", default="3,32,32")
+    parser.add_argument("--data-shape")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--channels-last", action="store_true")
@@ -31,8 +30,8 @@ def main():
     torch.manual_seed(0)
     meter = Meter()
     network = NETWORKS[options.model]().train()
-    images = torch.randn(options.batch, *map(int, options.data_shape.split(",")))
-    labels = torch.arange(options.batch) % 100
+    shape = map(int, options.data_shape.split(",")) if options.data_shape else data_shape(options.model)
+    images = torch.randn(options.batch, *shape)
     if options.channels_last:
         network = network.to(memory_format=torch.channels_last)
         images = images.to(memory_format=torch.channels_last)
@@ -40,7 +39,7 @@ def main():
 
     def step():
         optimiser.zero_grad(set_to_none=True)
-        F.cross_entropy(network(images), labels).backward()
+        loss(options.model, network, images).backward()
         optimiser.step()
 
     for _ in range(3):

@@ -5,6 +5,8 @@
 //! same names are wrong, cut the gradient or are slow where training needs them.
 
 mod activation;
+mod add_channels;
+mod add_scaled;
 mod avg_pool2d;
 mod axis;
 mod batch_norm;
@@ -19,12 +21,14 @@ mod cross_entropy;
 mod ctc_loss;
 #[cfg(any(feature = "cuda", test))]
 mod cuda;
+mod dropout;
 mod element;
 mod elementwise;
 mod error;
 mod gather;
 mod glu;
 mod gpu;
+mod join_channels;
 mod kept;
 mod linear;
 pub mod machine;
@@ -56,6 +60,8 @@ pub use activation::{
     Activation, add_relu, elu, gelu, gelu_tanh, hard_sigmoid, hard_swish, leaky_relu, mish, relu,
     relu6, selu, sigmoid, silu, softplus, tanh,
 };
+pub use add_channels::add_channels;
+pub use add_scaled::add_scaled;
 pub use avg_pool2d::{adaptive_avg_pool2d, avg_pool2d, global_avg_pool2d};
 pub use batch_norm::{BatchStatistics, batch_norm_eval, batch_norm_train};
 pub use binary_cross_entropy::binary_cross_entropy_with_logits;
@@ -65,10 +71,12 @@ pub use conv1d::{Conv1dGeometry, conv1d, conv1d_input_gradient, conv1d_weight_gr
 pub use copy_strided::{copy_strided, permute};
 pub use cross_entropy::cross_entropy;
 pub use ctc_loss::{CtcOptions, CtcReduction, ctc_loss};
+pub use dropout::dropout;
 pub use error::KernelError;
 pub use gather::{embedding, gather, index_select};
 pub use glu::glu;
 pub use gpu::{CompiledFor, CudaGpu, CudaReport, cuda_or_cpu, cuda_report};
+pub use join_channels::join_channels;
 pub use linear::linear;
 pub use max_axis::max_axis;
 pub use max_pool2d::max_pool2d;

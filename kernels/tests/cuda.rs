@@ -173,7 +173,7 @@ fn functions_and_norms() -> Result<()> {
     let Some(gpu) = gpu() else { return Ok(()) };
     let mut failures = 0;
     type Function = fn(&Tensor) -> Result<Tensor>;
-    let functions: [(&str, Function); 14] = [
+    let functions: [(&str, Function); 15] = [
         ("leaky_relu", |x| kernels::leaky_relu(x, 0.3)),
         ("elu", |x| kernels::elu(x, 0.7)),
         ("selu", kernels::selu),
@@ -188,6 +188,7 @@ fn functions_and_norms() -> Result<()> {
         ("gelu", kernels::gelu),
         ("gelu_tanh", kernels::gelu_tanh),
         ("glu", |x| kernels::glu(x, 1)),
+        ("dropout", |x| kernels::dropout(x, 0.3, 5)),
     ];
     for (name, function) in functions {
         failures += compare(&gpu, name, &[&[3, 6, 9, 7]], &|x| function(&x[0]))?;

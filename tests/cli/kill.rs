@@ -19,7 +19,7 @@ fn kill_within(folder: &Folder, arguments: &[&str], delay: Duration) -> bool {
     running
 }
 
-fn interrupt_and_compare(start: &[&str], verb: &str, files: &[&str]) {
+fn interrupt_and_compare(start: &[&str], verb: &[&str], files: &[&str]) {
     let folder = Folder::new();
     let seed = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -37,7 +37,7 @@ fn interrupt_and_compare(start: &[&str], verb: &str, files: &[&str]) {
     while kills < KILLS {
         let delay = whole.mul_f64(random.random_range(0.05..0.6));
         let begin = [start, &["--out", "cut", "--quiet"]].concat();
-        let resume = vec![verb, "--resume", "cut", "--quiet"];
+        let resume = [verb, &["--resume", "cut", "--quiet"]].concat();
         let running = kill_within(&folder, if first { &begin } else { &resume }, delay);
         // Until `config.toml` is there, there is no run to go on with.
         first = !folder.path("cut/config.toml").exists();
@@ -49,7 +49,7 @@ fn interrupt_and_compare(start: &[&str], verb: &str, files: &[&str]) {
     if first {
         folder.ok(&[start, &["--out", "cut", "--quiet"]].concat());
     } else {
-        folder.ok(&[verb, "--resume", "cut", "--quiet"]);
+        folder.ok(&[verb, &["--resume", "cut", "--quiet"]].concat());
     }
     for file in files {
         let read = |run: &str| std::fs::read(folder.path(run).join(file)).unwrap();
@@ -74,7 +74,7 @@ fn a_training() {
         "--checkpoint-every",
         "3",
     ];
-    interrupt_and_compare(&start, "train", &["model.safetensors"]);
+    interrupt_and_compare(&start, &["train"], &["model.safetensors"]);
 }
 
 #[test]
@@ -101,7 +101,31 @@ fn a_comparison() {
         "norm/seed0/model.safetensors",
         "norm/seed1/model.safetensors",
     ];
-    interrupt_and_compare(&start, "distill", &files);
+    interrupt_and_compare(&start, &["distill"], &files);
+}
+
+#[test]
+fn a_diffusion_with_stages() {
+    let start = [
+        "diffusion",
+        "train",
+        "--data",
+        "checkerboard",
+        "--method",
+        "consistency",
+        "--epochs",
+        "3",
+        "--batch",
+        "64",
+        "--checkpoint-every",
+        "7",
+        "--set",
+        "steps_per_epoch=60",
+        "--set",
+        "evaluation.samples=32",
+    ];
+    let files = ["teacher/model.safetensors", "model.safetensors"];
+    interrupt_and_compare(&start, &["diffusion", "train"], &files);
 }
 
 #[test]

@@ -8,12 +8,14 @@
 )]
 
 mod bad_input;
+mod diffusion;
 mod distill;
 mod download;
 mod kill;
 mod models;
 mod published;
 mod run;
+mod run_velocity;
 #[path = "../../crates/taper-weights/tests/hub/server.rs"]
 #[allow(dead_code, reason = "shared with the tests of the library")]
 mod server;

@@ -4,12 +4,14 @@ mod catch_up;
 mod convolution;
 mod convolution1d;
 mod elementwise;
+mod indexing;
 mod losses;
 mod matmul;
 mod normalisation;
 mod optimiser;
 mod pooling;
 mod resize;
+mod row_norms;
 
 use crate::case::{Case, Mode};
 
@@ -29,8 +31,10 @@ pub fn cases() -> Vec<Case> {
         convolution::cases(),
         convolution1d::cases(),
         normalisation::cases(),
+        row_norms::cases(),
         pooling::cases(),
         elementwise::cases(),
+        indexing::cases(),
         matmul::cases(),
         losses::cases(),
         resize::cases(),

@@ -4,7 +4,8 @@ use super::{DIFFERENTIABLE, STAGES, count, text};
 use crate::case::{Argument, Call, Case, Tolerance, Work};
 use serde_json::{Value, json};
 use taper_kernels::{
-    Pool2dGeometry, adaptive_avg_pool2d, avg_pool2d, global_avg_pool2d, max_pool2d,
+    Pool1dGeometry, Pool2dGeometry, adaptive_avg_pool2d, avg_pool1d, avg_pool2d, global_avg_pool2d,
+    max_pool1d, max_pool2d,
 };
 
 pub(super) fn cases() -> Vec<Case> {
@@ -18,6 +19,8 @@ pub(super) fn cases() -> Vec<Case> {
         cases.push(means(dims, 4));
         cases.push(means(dims, 1));
     }
+    cases.push(lines(true));
+    cases.push(lines(false));
     cases
 }
 
@@ -101,4 +104,25 @@ fn means(dims: &[usize], side: usize) -> Case {
         json!({"side": side}),
         call,
     )
+}
+
+/// Windows of 3 at every second frame of an utterance batch.
+fn lines(max: bool) -> Case {
+    let dims = [16, 256, 400];
+    let geometry = Pool1dGeometry::with(3, 2, 1);
+    let outputs = dims[0] * dims[1] * 200;
+    let (kernel, call): (_, Call) = if max {
+        (
+            "max_pool1d",
+            Box::new(move |a| max_pool1d(&a[0], &geometry)),
+        )
+    } else {
+        (
+            "avg_pool1d",
+            Box::new(move |a| avg_pool1d(&a[0], &geometry, true)),
+        )
+    };
+    let size = format!("{} 3 stride 2", text(&dims));
+    let options = json!({"window": 3, "stride": 2, "padding": 1});
+    case(kernel, size, &dims, outputs, 3 * outputs, options, call)
 }

@@ -1,6 +1,8 @@
 //! The command line as parsed; names and flags are fixed, scripts call them.
 
-use crate::commands::{bench, completions, data, distill, eval, models, run, train, weights};
+use crate::commands::{
+    bench, completions, data, diffusion, distill, eval, models, run, train, weights,
+};
 use clap::{Args, Parser, Subcommand};
 
 /// Distil, train, evaluate and run small neural networks.
@@ -125,6 +127,8 @@ pub enum Command {
     Train(train::TrainArgs),
     /// Accuracy and loss of a network on the test part of a data set.
     Eval(eval::EvalArgs),
+    /// Train velocity networks, draw samples, measure them.
+    Diffusion(diffusion::DiffusionArgs),
     /// Run a network on a tensor file.
     Run(run::RunArgs),
     /// List the zoo, or describe one network.

@@ -61,6 +61,7 @@ fn dispatch(cli: Cli, output: &Output) -> anyhow::Result<Status> {
         Command::Distill(args) => commands::distill::execute(args, global, output),
         Command::Train(args) => commands::train::execute(args, global, output),
         Command::Eval(args) => commands::eval::execute(&args, global, output),
+        Command::Diffusion(args) => commands::diffusion::execute(args, global, output),
         Command::Run(args) => commands::run::execute(&args, global, output),
         Command::Models(args) => commands::models::execute(&args, output),
         Command::Weights(args) => commands::weights::execute(&args, global, output),

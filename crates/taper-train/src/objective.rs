@@ -23,6 +23,17 @@ pub trait Objective {
     /// The store holds the averaged parameters meanwhile if the settings ask for an average.
     fn evaluate(&mut self, position: &Position) -> Result<BTreeMap<String, f64>>;
 
+    /// Called once before the first step, after [`restore`](Self::restore): the averages of the parameters by
+    /// name, empty where the settings ask for none. The loop moves them in place after every step, so a
+    /// network over these tensors follows.
+    ///
+    /// # Errors
+    /// Whatever the method cannot do with them.
+    fn begin(&mut self, averages: &BTreeMap<String, Tensor>) -> Result<()> {
+        let _ = averages;
+        Ok(())
+    }
+
     /// What else must survive a kill, such as memory banks. Random numbers need none of it
     /// when they are drawn from a stream that the position names.
     fn state(&self) -> Result<BTreeMap<String, Tensor>> {

@@ -124,6 +124,8 @@ impl<'a, O: Objective> Trainer<'a, O> {
                 path.display()
             ));
         }
+        let averages = state.ema.as_ref().map(|ema| ema.averages().clone());
+        objective.begin(&averages.unwrap_or_default())?;
         let (metrics, complete) = MetricsLog::open(run.file(METRICS_FILE), metrics_bytes)?;
         if !complete {
             progress.notice(&format!(

@@ -39,7 +39,7 @@ pub(crate) fn wrapper_prefix(names: &[&str], known: &dyn Fn(&str) -> bool) -> St
 }
 
 /// The checkpoint's tensors under the network's names, and the prefix that was taken off.
-fn unwrapped(
+pub(crate) fn unwrapped(
     tensors: &BTreeMap<String, Tensor>,
     known: &dyn Fn(&str) -> bool,
 ) -> (BTreeMap<String, Tensor>, Option<String>) {

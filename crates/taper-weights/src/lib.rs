@@ -22,6 +22,7 @@ mod pattern;
 mod reader;
 mod save;
 mod statistics;
+mod velocity;
 mod verify;
 
 pub use checkpoint::{Checkpoint, load};
@@ -44,4 +45,5 @@ pub use nearest::nearest;
 pub use reader::{Container, ElementType, Limits, TensorEntry, TensorFile};
 pub use save::save;
 pub use statistics::Statistics;
+pub use velocity::{LoadedVelocity, load_velocity};
 pub use verify::{Check, Verification, VerifyOptions, verify};

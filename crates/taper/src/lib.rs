@@ -29,9 +29,11 @@
 //! ```
 
 pub use taper_data as data;
+pub use taper_diffusion as diffusion;
 pub use taper_distill as distill;
 pub use taper_kernels as kernels;
 pub use taper_layers as layers;
 pub use taper_train as train;
+pub use taper_velocity as velocity;
 pub use taper_vision as vision;
 pub use taper_weights as weights;

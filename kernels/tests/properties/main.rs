@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod activations;
+mod block_runs;
 mod convolutions;
 mod losses;
 mod moves;

@@ -24,8 +24,10 @@
 
 mod batch_norm;
 mod conv;
+mod group_norm;
 pub mod init;
 mod linear;
+pub mod names;
 mod recorder;
 mod run;
 mod state_file;
@@ -33,7 +35,9 @@ mod store;
 
 pub use batch_norm::{BatchNorm2d, DEFAULT_EPS};
 pub use conv::{Conv2d, conv_bn_act};
+pub use group_norm::GroupNorm;
 pub use linear::Linear;
+pub use names::UnknownModel;
 pub use recorder::{ShapeRecorder, TensorInfo};
 pub use run::{RunNorm, TrainingRun};
 pub use state_file::to_safetensors;

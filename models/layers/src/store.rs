@@ -12,15 +12,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub enum Role {
     /// Has a gradient.
     Parameter,
-    /// Running statistics and counters.
+    /// Running statistics, counters, fixed filters.
     Buffer,
 }
 
 impl Role {
-    /// PyTorch's naming decides: `running_mean`, `running_var`, `num_batches_tracked` are buffers.
+    /// PyTorch's naming decides: `running_mean`, `running_var`, `num_batches_tracked` and EDM's `resample_filter` are buffers.
     pub fn of(name: &str) -> Self {
         match name.rsplit('.').next() {
-            Some("running_mean" | "running_var" | "num_batches_tracked") => Self::Buffer,
+            Some("running_mean" | "running_var" | "num_batches_tracked" | "resample_filter") => {
+                Self::Buffer
+            }
             _ => Self::Parameter,
         }
     }

@@ -1,16 +1,7 @@
 //! What can go wrong before a network exists.
 
+use taper_layers::UnknownModel;
 use thiserror::Error;
-
-/// No registered model has this name.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("model {name}: unknown; the nearest names are {}", nearest.join(", "))]
-pub struct UnknownModel {
-    /// The name looked for.
-    pub name: String,
-    /// The three registered names that resemble it most, best first.
-    pub nearest: Vec<&'static str>,
-}
 
 /// Errors of the registry and of weights that do not suit a model.
 #[derive(Debug, Error)]

@@ -16,10 +16,13 @@ use taper_tests::generate;
 
 /// Forward passes in f32.
 const FORWARD: f64 = 1e-4;
-/// Gradients in f32: a ReLU that rounding flips costs this much with nothing wrong. Where PyTorch's
-/// own f32 has flips, [`GRADIENT_FACTOR`] times its error is allowed.
-const GRADIENT: f64 = 3e-2;
+/// Gradients in f32 of any model: a ReLU that rounding flips costs 1e-2 to 3e-2 with nothing wrong, and which ones flip
+/// differs between instruction sets. Where PyTorch's own f32 has flips, [`GRADIENT_FACTOR`] times its error is allowed.
+const GRADIENT: f64 = 0.15;
 const GRADIENT_FACTOR: f64 = 4.0;
+/// Gradients in f32 of a model without a flip: at least one in [`ONE_IN`] of all has none.
+const GRADIENT_WITHOUT_FLIPS: f64 = 1e-3;
+const ONE_IN: usize = 3;
 /// Everything in f64; the golden values are stored as f32.
 const EXACT: f64 = 1e-6;
 /// Larger models train in f32 only: the kernels' f64 path is a plain specification.
@@ -245,14 +248,29 @@ fn evaluation_in_f32() -> Result<()> {
     Ok(())
 }
 
+/// With Winograd's kernels and with the direct ones.
 #[test]
 fn training_in_f32() -> Result<()> {
     let golden = Golden::load()?;
-    for entry in registry::MODELS {
-        let expected = &golden.models[entry.name];
-        let gradient = GRADIENT.max(GRADIENT_FACTOR * expected.gradient_error_f32);
-        check_train(&golden, entry, expected, DType::F32, (FORWARD, gradient))?;
+    for exact in [false, true] {
+        taper::kernels::set_exact(exact);
+        let mut without_flips = 0;
+        for entry in registry::MODELS {
+            let expected = &golden.models[entry.name];
+            let check =
+                |gradient| check_train(&golden, entry, expected, DType::F32, (FORWARD, gradient));
+            if check(GRADIENT_WITHOUT_FLIPS).is_ok() {
+                without_flips += 1;
+            } else {
+                check(GRADIENT.max(GRADIENT_FACTOR * expected.gradient_error_f32))?;
+            }
+        }
+        ensure!(
+            ONE_IN * without_flips >= registry::MODELS.len(),
+            "only {without_flips} models have gradients within {GRADIENT_WITHOUT_FLIPS:.0e}"
+        );
     }
+    taper::kernels::set_exact(false);
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! `taper run MODEL --weights W --input IN --output OUT [--all]`.
 
+use super::run_velocity::{self, Kind, Phi};
 use crate::Status;
 use crate::args::Global;
 use crate::network;
@@ -24,24 +25,31 @@ Example: taper run resnet20 --weights w.safetensors --input in.safetensors --out
          taper run akamaster_resnet20 --weights resnet20-12fca82f.th --input cat.png --output out.safetensors")]
 pub struct RunArgs {
     /// The model.
-    model: String,
+    pub(super) model: String,
     /// Its weights: a file, OWNER/NAME[/FILE] of the hub, an address, or a file of `weights list`.
     #[arg(long, value_name = "FILE")]
-    weights: PathBuf,
+    pub(super) weights: PathBuf,
     /// A file with the tensor `input`, f32 `[batch, channels, height, width]`, already normalised
     /// (.safetensors, .npz, a lone array in .npy); or an image or a folder of images (PNG, JPEG, WebP),
-    /// which are resized and normalised as the weights and the registry say.
+    /// which are resized and normalised as the weights and the registry say. For velocity networks `x`,
+    /// `t` `[batch]` and, where there are classes, `class` `[batch]`.
     #[arg(long, value_name = "FILE")]
-    input: PathBuf,
-    /// The safetensors file to write: `logits` `[batch, classes]`.
+    pub(super) input: PathBuf,
+    /// The safetensors file to write: `logits` `[batch, classes]`, or `velocity` of the shape of `x`.
     #[arg(long, value_name = "FILE")]
-    output: PathBuf,
-    /// Write `embedding` and `stages.0`, `stages.1`, … too.
+    pub(super) output: PathBuf,
+    /// Write `embedding` and `stages.0`, `stages.1`, … too, or the further heads `velocity.2`, `velocity.3`.
     #[arg(long)]
-    all: bool,
+    pub(super) all: bool,
     /// Number of classes; the weights tell it, this only checks.
     #[arg(long, value_name = "K")]
-    classes: Option<usize>,
+    pub(super) classes: Option<usize>,
+    /// Velocity networks: the denoiser at noise level `t` in the place of the raw network.
+    #[arg(long, value_name = "KIND", num_args = 0..=1, require_equals = true, default_missing_value = "edm")]
+    pub(super) preconditioned: Option<Kind>,
+    /// Velocity networks: the skip balance, a number or `off` [default: as the file's metadata or the registry].
+    #[arg(long, value_name = "PHI")]
+    pub(super) phi: Option<Phi>,
 }
 
 #[derive(Debug, Serialize)]
@@ -63,7 +71,20 @@ pub fn execute(args: &RunArgs, global: &Global, output: &Output) -> anyhow::Resu
             args.output.display()
         );
     }
+    if let Ok(entry) = taper::velocity::registry::find(&args.model) {
+        return run_velocity::execute(args, entry, output);
+    }
     let entry = network::entry(&args.model)?;
+    for (flag, given) in [
+        ("--preconditioned", args.preconditioned.is_some()),
+        ("--phi", args.phi.is_some()),
+    ] {
+        anyhow::ensure!(
+            !given,
+            "{flag}: {} is a classifier; leave it out",
+            entry.name
+        );
+    }
     let loaded = network::load(entry, &args.weights, args.classes, output)?;
     let read = run_input::read(&args.input, entry, &loaded.normalisation)?;
     let input = read.images;

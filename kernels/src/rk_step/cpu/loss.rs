@@ -7,8 +7,8 @@ use crate::vector::{self, LANES, Pass, total};
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-/// Squares that are added up in the tensor's own type before `f64` takes their sum: 8 a lane.
-const RUN: usize = 8;
+/// Squares of a lane that are added up in the tensor's own type before `f64` takes their sum.
+const RUN: usize = 16;
 
 /// The operands, see [`catchup_loss`](crate::catchup_loss).
 pub(crate) struct Loss<'a, T> {

@@ -1,14 +1,13 @@
 //! Every model of this crate: name, shape, size, stages, head, known weights.
 
 mod entries;
-mod names;
 mod weights;
 
 pub use entries::MODELS;
 
 use crate::{ModelConfig, UnknownModel, VisionError};
 use std::collections::BTreeMap;
-use taper_layers::{ShapeRecorder, TensorInfo};
+use taper_layers::{ShapeRecorder, TensorInfo, names};
 
 /// Key of a safetensors file's metadata under which Taper keeps the [`ModelConfig`] as JSON:
 /// names and shapes alone do not tell whether a MobileNetV2 has its last ReLU.
@@ -125,10 +124,7 @@ pub fn find(name: &str) -> Result<&'static ModelEntry, UnknownModel> {
     let found = MODELS
         .iter()
         .find(|entry| names::fold(entry.name) == wanted);
-    found.ok_or_else(|| UnknownModel {
-        name: name.to_string(),
-        nearest: names::nearest(&wanted, MODELS.iter().map(|entry| entry.name), 3),
-    })
+    found.ok_or_else(|| UnknownModel::among(name, MODELS.iter().map(|entry| entry.name)))
 }
 
 /// The entries whose name matches `glob` (`*` any run of characters, `?` one), in natural order.

@@ -1,6 +1,6 @@
 //! What the benchmarks share: the case, the clock, the numbers.
 
-use crate::network;
+use super::subject::Subject;
 use crate::output::Output;
 use candle_core::{DType, Device, Tensor};
 use clap::Args;
@@ -8,7 +8,6 @@ use serde::Serialize;
 use std::time::{Duration, Instant};
 use taper::kernels::{memory, random};
 use taper::layers::{ParameterStore, Role};
-use taper::vision::ModelEntry;
 
 /// Steps before the clock runs.
 const WARM_UP: usize = 3;
@@ -46,11 +45,9 @@ fn shape(text: &str) -> Result<[usize; 3], String> {
 
 /// A network with its batch.
 pub struct Case {
-    pub entry: &'static ModelEntry,
+    pub subject: Subject,
     pub store: ParameterStore,
     pub images: Tensor,
-    pub labels: Tensor,
-    pub classes: usize,
     before: Held,
 }
 
@@ -72,19 +69,13 @@ impl Held {
 
 impl Case {
     pub fn new(args: &CaseArgs, seed: u64, device: &Device) -> anyhow::Result<Self> {
-        let entry = network::entry(&args.model)?;
+        let subject = Subject::find(&args.model, args.classes)?;
         let before = Held::now();
-        let [channels, height, width] = args.data_shape.unwrap_or(entry.input);
-        let batch = args.batch as usize;
-        let classes = args
-            .classes
-            .map_or(entry.classes, |classes| classes as usize);
+        let shape = subject.shape(args.batch as usize, args.data_shape);
         Ok(Self {
-            entry,
+            subject,
             store: ParameterStore::new(seed, device),
-            images: noise(&[batch, channels, height, width], seed)?.to_device(device)?,
-            labels: Tensor::from_iter((0..batch).map(|i| (i % classes) as u32), device)?,
-            classes,
+            images: noise(&shape, seed)?.to_device(device)?,
             before,
         })
     }
@@ -155,7 +146,7 @@ pub fn measure(
         .filter(|(name, _)| Role::of(name) == Role::Parameter);
     let batch = args.batch as usize;
     Ok(Timing {
-        model: case.entry.name,
+        model: case.subject.name(),
         batch,
         threads,
         parameters: parameters.map(|(_, tensor)| tensor.elem_count()).sum(),

@@ -4,6 +4,7 @@ mod infer;
 mod kernels;
 mod measure;
 mod step;
+mod subject;
 
 use crate::Status;
 use crate::args::Global;
@@ -19,7 +20,7 @@ pub struct BenchArgs {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// One training step: forward, cross-entropy, backward, SGD with momentum.
+    /// One training step: forward, loss (cross-entropy; mean square for velocity networks), backward, SGD with momentum.
     #[command(after_help = "Example: taper bench step resnet20 --batch 64")]
     Step(measure::CaseArgs),
     /// One forward pass for evaluation.

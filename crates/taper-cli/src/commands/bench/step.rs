@@ -4,15 +4,12 @@ use super::measure::{Case, CaseArgs, measure, print};
 use crate::Status;
 use crate::args::Global;
 use crate::output::Output;
-use candle_core::DType;
-use taper::layers::Mode;
 use taper::train::OptimizerConfig;
 use taper::train::optimizer::{Optimizer, Rate};
 
 pub fn execute(args: &CaseArgs, global: &Global, output: &Output) -> anyhow::Result<Status> {
     let case = Case::new(args, global.seed.unwrap_or(0), &global.device()?)?;
-    let config = (case.entry.config)(case.classes);
-    let model = config.build(case.store.var_builder(DType::F32))?;
+    let mut loss = case.subject.loss(&case.store, &case.images)?;
     let parameters = case.store.parameters();
     let settings = OptimizerConfig::default();
     let rate = Rate {
@@ -21,9 +18,7 @@ pub fn execute(args: &CaseArgs, global: &Global, output: &Output) -> anyhow::Res
     };
     let mut optimizer = Optimizer::new(&settings);
     let timing = measure(&case, args, global.thread_count(), || {
-        let logits = model.forward(&case.images, Mode::Train)?.logits;
-        let loss = taper::kernels::cross_entropy(&logits, &case.labels, 0.0)?;
-        let gradients = loss.backward()?;
+        let gradients = loss()?.backward()?;
         for (name, parameter) in &parameters {
             if let Some(gradient) = gradients.get(parameter) {
                 optimizer.step(name, parameter, gradient, rate)?;

@@ -1,12 +1,13 @@
 //! `taper models info NAME`.
 
-use super::list::{ModelRow, grouped};
+use super::list::{ModelRow, grouped, times};
+use super::velocity;
 use crate::Status;
 use crate::network;
 use crate::output::Output;
 use clap::Args;
 use serde::Serialize;
-use taper::layers::Role;
+use taper::layers::{Role, TensorInfo};
 use taper::vision::ModelEntry;
 
 /// Describes one model.
@@ -32,10 +33,27 @@ struct Answer {
 }
 
 #[derive(Debug, Serialize)]
-struct Tensor {
+pub struct Tensor {
     name: String,
     dtype: String,
     shape: Vec<usize>,
+}
+
+impl From<TensorInfo> for Tensor {
+    fn from(info: TensorInfo) -> Self {
+        Self {
+            name: info.name,
+            dtype: info.dtype.as_str().to_string(),
+            shape: info.shape,
+        }
+    }
+}
+
+/// A line a tensor.
+pub fn tensor_lines(tensors: &[Tensor]) -> impl Iterator<Item = String> {
+    tensors
+        .iter()
+        .map(|tensor| format!("{:<44} {:<4} {:?}", tensor.name, tensor.dtype, tensor.shape))
 }
 
 #[derive(Debug, Serialize)]
@@ -62,6 +80,14 @@ struct Weights {
 }
 
 pub fn execute(args: &InfoArgs, output: &Output) -> anyhow::Result<Status> {
+    if let Ok(entry) = taper::velocity::registry::find(&args.name) {
+        anyhow::ensure!(
+            args.classes.is_none(),
+            "--classes: {} has the classes of its original; leave it out",
+            entry.name
+        );
+        return velocity::execute(entry, output);
+    }
     let entry = network::entry(&args.name)?;
     let classes = args
         .classes
@@ -71,7 +97,7 @@ pub fn execute(args: &InfoArgs, output: &Output) -> anyhow::Result<Status> {
     Ok(Status::Done)
 }
 
-fn describe(entry: &ModelEntry, classes: usize) -> anyhow::Result<Answer> {
+fn describe(entry: &'static ModelEntry, classes: usize) -> anyhow::Result<Answer> {
     let tensors = entry.tensor_list(classes)?;
     let elements = |shape: &[usize]| shape.iter().product::<usize>();
     let parameters = tensors
@@ -94,18 +120,11 @@ fn describe(entry: &ModelEntry, classes: usize) -> anyhow::Result<Answer> {
             parameters,
             tensors: tensors.len(),
             macs,
-            classes,
+            classes: Some(classes),
             ..ModelRow::from(entry)
         },
         family: entry.family,
-        tensor_list: tensors
-            .into_iter()
-            .map(|tensor| Tensor {
-                name: tensor.name,
-                dtype: tensor.dtype.as_str().to_string(),
-                shape: tensor.shape,
-            })
-            .collect(),
+        tensor_list: tensors.into_iter().map(Tensor::from).collect(),
         stages: entry
             .stages
             .iter()
@@ -136,14 +155,16 @@ fn describe(entry: &ModelEntry, classes: usize) -> anyhow::Result<Answer> {
 
 fn text(answer: &Answer) -> String {
     let model = &answer.model;
-    let [channels, height, width] = model.input;
+    let (height, width) = (model.input[1], model.input[2]);
     let mut lines = vec![
         format!("{} ({}, {})", model.name, model.task, answer.family),
         format!(
-            "input       {channels}×{height}×{width}, mean {:?}, deviation {:?}",
-            answer.normalisation.mean, answer.normalisation.std
+            "input       {}, mean {:?}, deviation {:?}",
+            times(model.input),
+            answer.normalisation.mean,
+            answer.normalisation.std
         ),
-        format!("classes     {}", model.classes),
+        format!("classes     {}", model.classes.unwrap_or(0)),
         format!(
             "parameters  {} in {} tensors (buffers among them)",
             grouped(model.parameters as u64),
@@ -166,11 +187,6 @@ fn text(answer: &Answer) -> String {
         ));
     }
     lines.push(String::new());
-    for tensor in &answer.tensor_list {
-        lines.push(format!(
-            "{:<44} {:<4} {:?}",
-            tensor.name, tensor.dtype, tensor.shape
-        ));
-    }
+    lines.extend(tensor_lines(&answer.tensor_list));
     lines.join("\n")
 }

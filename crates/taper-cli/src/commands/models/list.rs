@@ -1,10 +1,12 @@
 //! `taper models list [GLOB]`.
 
 use crate::Status;
+use crate::network;
 use crate::output::Output;
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
+use taper::velocity::VelocityEntry;
 use taper::vision::{ModelEntry, registry};
 
 /// Lists the zoo.
@@ -23,15 +25,17 @@ pub struct ModelRow {
     pub parameters: usize,
     pub tensors: usize,
     pub macs: u64,
-    pub input: [usize; 3],
-    pub classes: usize,
+    /// Channels, height and width; coordinates of a point.
+    pub input: &'static [usize],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub classes: Option<usize>,
     /// How many published files fit; `info` lists them.
     #[serde(skip)]
     pub known_weights: usize,
 }
 
-impl From<&ModelEntry> for ModelRow {
-    fn from(entry: &ModelEntry) -> Self {
+impl From<&'static VelocityEntry> for ModelRow {
+    fn from(entry: &'static VelocityEntry) -> Self {
         Self {
             name: entry.name,
             task: entry.task,
@@ -39,7 +43,22 @@ impl From<&ModelEntry> for ModelRow {
             tensors: entry.tensors,
             macs: entry.macs,
             input: entry.input,
-            classes: entry.classes,
+            classes: (entry.config)().classes(),
+            known_weights: 0,
+        }
+    }
+}
+
+impl From<&'static ModelEntry> for ModelRow {
+    fn from(entry: &'static ModelEntry) -> Self {
+        Self {
+            name: entry.name,
+            task: entry.task,
+            parameters: entry.parameters,
+            tensors: entry.tensors,
+            macs: entry.macs,
+            input: &entry.input,
+            classes: Some(entry.classes),
             known_weights: entry.weights.len(),
         }
     }
@@ -51,13 +70,14 @@ struct Answer {
 }
 
 pub fn execute(args: &ListArgs, output: &Output) -> anyhow::Result<Status> {
-    let models: Vec<ModelRow> = registry::list(&args.glob)
-        .into_iter()
-        .map(ModelRow::from)
+    let classifiers = registry::list(&args.glob).into_iter().map(ModelRow::from);
+    let velocity = taper::velocity::registry::list(&args.glob);
+    let models: Vec<_> = classifiers
+        .chain(velocity.into_iter().map(ModelRow::from))
         .collect();
     if models.is_empty() && !output.json {
         // An empty list is an answer to a script, and a question to a person.
-        registry::find(&args.glob)?;
+        return Err(network::unknown(&args.glob).into());
     }
     let answer = Answer { models };
     output.answer(&answer, || match output.quiet {
@@ -84,14 +104,15 @@ fn table(models: &[ModelRow]) -> String {
         "known weights",
     ]);
     for model in models {
-        let [channels, height, width] = model.input;
         table.add_row([
             model.name.to_string(),
             model.task.to_string(),
             grouped(model.parameters as u64),
             format!("{:.1} M", model.macs as f64 / 1e6),
-            format!("{channels}×{height}×{width}"),
-            model.classes.to_string(),
+            times(model.input),
+            model
+                .classes
+                .map_or_else(String::new, |classes| classes.to_string()),
             model.known_weights.to_string(),
         ]);
     }
@@ -101,6 +122,12 @@ fn table(models: &[ModelRow]) -> String {
         }
     }
     table.to_string()
+}
+
+/// `[3, 32, 32]` as `3×32×32`.
+pub fn times(shape: &[usize]) -> String {
+    let sizes: Vec<_> = shape.iter().map(usize::to_string).collect();
+    sizes.join("×")
 }
 
 /// `1234567` as `1,234,567`.

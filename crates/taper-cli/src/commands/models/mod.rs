@@ -2,6 +2,7 @@
 
 mod info;
 mod list;
+mod velocity;
 
 use crate::Status;
 use crate::output::Output;

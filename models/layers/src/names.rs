@@ -1,9 +1,30 @@
-//! Looking names up: folding, nearest names, globs, natural order.
+//! Looking registered names up: folding, nearest names, globs, natural order.
 
 use std::cmp::Ordering;
+use thiserror::Error;
+
+/// No registered model has this name.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("model {name}: unknown; the nearest names are {}", nearest.join(", "))]
+pub struct UnknownModel {
+    /// The name looked for.
+    pub name: String,
+    /// The three registered names that resemble it most, best first.
+    pub nearest: Vec<&'static str>,
+}
+
+impl UnknownModel {
+    /// For `name`, with the nearest of the `registered`.
+    pub fn among(name: &str, registered: impl Iterator<Item = &'static str>) -> Self {
+        Self {
+            name: name.to_string(),
+            nearest: nearest(&fold(name), registered, 3),
+        }
+    }
+}
 
 /// Lower case, without `-`, `_` and `.`.
-pub(super) fn fold(name: &str) -> String {
+pub fn fold(name: &str) -> String {
     name.chars()
         .filter(|c| !matches!(c, '-' | '_' | '.'))
         .flat_map(char::to_lowercase)
@@ -11,7 +32,7 @@ pub(super) fn fold(name: &str) -> String {
 }
 
 /// The `count` names that resemble `wanted` (folded) most: those that contain it first, then by edit distance.
-pub(super) fn nearest(
+pub fn nearest(
     wanted: &str,
     names: impl Iterator<Item = &'static str>,
     count: usize,
@@ -35,7 +56,7 @@ pub(super) fn nearest(
 }
 
 /// Whether `text` matches `pattern`, where `*` stands for any run of characters and `?` for one.
-pub(super) fn matches(pattern: &str, text: &str) -> bool {
+pub fn matches(pattern: &str, text: &str) -> bool {
     let pattern: Vec<char> = pattern.chars().collect();
     let text: Vec<char> = text.chars().collect();
     // reached[j]: the pattern read so far matches the first j characters.
@@ -56,7 +77,7 @@ pub(super) fn matches(pattern: &str, text: &str) -> bool {
 }
 
 /// Runs of digits compare as numbers: `resnet8` before `resnet14`.
-pub(super) fn natural_order(a: &str, b: &str) -> Ordering {
+pub fn natural_order(a: &str, b: &str) -> Ordering {
     let parts = |name: &str| {
         let mut parts: Vec<(u64, char)> = Vec::new();
         let mut in_number = false;
