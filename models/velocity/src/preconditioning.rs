@@ -91,7 +91,7 @@ impl Preconditioning {
         class: Option<&Tensor>,
     ) -> Result<Tensor> {
         let sigmas = check_times(sigma, x)?;
-        if let Some(bad) = sigmas.iter().find(|&&sigma| !(sigma > 0.0)) {
+        if let Some(bad) = sigmas.iter().find(|&&sigma| sigma.is_nan() || sigma <= 0.0) {
             bail!("sigma: found {bad}, a noise level is above 0");
         }
         let coefficients: Vec<_> = sigmas.iter().map(|&s| self.coefficients(s)).collect();
