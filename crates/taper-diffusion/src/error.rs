@@ -60,13 +60,13 @@ pub enum DiffusionError {
     },
     /// The data.
     #[error(transparent)]
-    Data(#[from] DataError),
+    Data(Box<DataError>),
     /// The weights.
     #[error(transparent)]
-    Weights(#[from] WeightsError),
+    Weights(Box<WeightsError>),
     /// The training.
     #[error(transparent)]
-    Train(#[from] TrainError),
+    Train(Box<TrainError>),
     /// No such classifier.
     #[error(transparent)]
     Classifier(#[from] taper_vision::UnknownModel),
@@ -77,6 +77,25 @@ pub enum DiffusionError {
 
 /// Short for `Result<T, DiffusionError>`.
 pub type Result<T> = std::result::Result<T, DiffusionError>;
+
+// Boxed, so that a result is no larger than it must be.
+impl From<DataError> for DiffusionError {
+    fn from(error: DataError) -> Self {
+        Self::Data(Box::new(error))
+    }
+}
+
+impl From<WeightsError> for DiffusionError {
+    fn from(error: WeightsError) -> Self {
+        Self::Weights(Box::new(error))
+    }
+}
+
+impl From<TrainError> for DiffusionError {
+    fn from(error: TrainError) -> Self {
+        Self::Train(Box::new(error))
+    }
+}
 
 impl DiffusionError {
     pub(crate) fn setting(

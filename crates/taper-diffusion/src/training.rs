@@ -105,7 +105,12 @@ fn probe(config: &DiffusionConfig, data: &Data) -> Result<()> {
     let built = config
         .trained_network()
         .build(store.var_builder(DType::F32));
-    let network = built.map_err(|error| refuse(error.to_string()))?;
+    // Candle appends a backtrace to its messages where one is asked for.
+    let first_line = |error: candle_core::Error| {
+        let text = error.to_string();
+        text.lines().next().unwrap_or_default().to_string()
+    };
+    let network = built.map_err(|error| refuse(first_line(error)))?;
     if let (Some(wanted), Some(there)) = (network.classes(), data.classes())
         && wanted < there
     {
@@ -119,7 +124,7 @@ fn probe(config: &DiffusionConfig, data: &Data) -> Result<()> {
     match network.forward(&x, &t, class.as_ref(), Dropout::Off) {
         Ok(heads) if heads.iter().all(|head| head.dims() == dims) => Ok(()),
         Ok(heads) => Err(refuse(format!("answers of {:?}", heads[0].dims()))),
-        Err(error) => Err(refuse(error.to_string())),
+        Err(error) => Err(refuse(first_line(error))),
     }
 }
 

@@ -82,33 +82,28 @@ impl Problem<'_> {
     }
 
     /// Least and second least of `costs − prices` in a row, and their columns.
-    fn two_least(&self, row: usize) -> ((f64, usize), (f64, usize)) {
-        let (mut first, mut second) = ((f64::INFINITY, FREE), (f64::INFINITY, FREE));
-        for (column, (cost, price)) in self.row(row).iter().zip(&self.prices).enumerate() {
-            let reduced = cost - price;
-            if reduced < second.0 {
-                if reduced < first.0 {
-                    second = first;
-                    first = (reduced, column);
-                } else {
-                    second = (reduced, column);
-                }
-            }
+    fn two_least(&self, row: usize, scratch: &mut [f64]) -> ((f64, usize), (f64, usize)) {
+        let pairs = self.row(row).iter().zip(&self.prices);
+        for (reduced, (cost, price)) in scratch.iter_mut().zip(pairs) {
+            *reduced = cost - price;
         }
-        (first, second)
+        let first = least(scratch);
+        scratch[first.1] = f64::INFINITY;
+        (first, least(scratch))
     }
 
     /// Every free row takes its best column and lowers its price to the second best; the row that
     /// had it goes on looking. Returns the rows that are still free.
     fn reduce_rows(&mut self, mut waiting: Vec<usize>) -> Vec<usize> {
         let mut left = Vec::new();
+        let mut scratch = vec![0.0; self.size];
         // Rounding must not let rows oust each other for ever.
         let mut moves = 20 * self.size;
         waiting.reverse();
         while let Some(row) = waiting.pop() {
-            let (first, second) = self.two_least(row);
+            let (first, second) = self.two_least(row, &mut scratch);
             moves = moves.saturating_sub(1);
-            if moves == 0 || second.1 == FREE {
+            if moves == 0 || second.0 == f64::INFINITY {
                 left.push(row);
                 continue;
             }
@@ -134,35 +129,25 @@ impl Problem<'_> {
 
     /// Dijkstra's shortest path of reduced costs from a free row to a free column; the rows on it move on by one.
     fn augment(&mut self, free: usize, search: &mut Search) {
-        search.start(free, self.row(free), &self.prices);
-        let mut best = search.nearest();
-        while self.row_of[search.open[best]] != FREE {
-            let column = search.open.swap_remove(best);
-            search.closed.push(column);
-            let row = self.row_of[column];
-            let length = search.length[column];
-            let costs = self.row(row);
-            let base = costs[column] - self.prices[column] - length;
-            let mut nearest = (f64::INFINITY, 0);
-            for (place, &other) in search.open.iter().enumerate() {
-                let through = costs[other] - self.prices[other] - base;
-                if through < search.length[other] {
-                    search.length[other] = through;
-                    search.before[other] = row;
-                }
-                if search.length[other] < nearest.0 {
-                    nearest = (search.length[other], place);
-                }
+        search.start();
+        let mut row = free;
+        let mut base = 0.0;
+        let (length, end) = loop {
+            search.relax(row, self.row(row), &self.prices, base);
+            let (length, column) = least(&search.open);
+            if self.row_of[column] == FREE {
+                break (length, column);
             }
-            best = nearest.1;
+            search.close(column);
+            row = self.row_of[column];
+            base = self.row(row)[column] - self.prices[column] - length;
+        };
+        for &(column, closed_at) in &search.closed {
+            self.prices[column] += closed_at - length;
         }
-        let mut column = search.open[best];
-        let length = search.length[column];
-        for &closed in &search.closed {
-            self.prices[closed] += search.length[closed] - length;
-        }
+        let mut column = end;
         loop {
-            let row = search.before[column];
+            let row = search.before[column] as usize;
             let next = self.column_of[row];
             self.assign(row, column);
             if row == free {
@@ -173,40 +158,65 @@ impl Problem<'_> {
     }
 }
 
+/// The least value and its place, in eight lanes so that the compiler can use vectors.
+fn least(values: &[f64]) -> (f64, usize) {
+    let mut lanes = [f64::INFINITY; 8];
+    let mut runs = values.chunks_exact(lanes.len());
+    for run in &mut runs {
+        for (lane, &value) in lanes.iter_mut().zip(run) {
+            *lane = if value < *lane { value } else { *lane };
+        }
+    }
+    let rest = runs.remainder().iter().chain(&lanes);
+    let value = rest.copied().fold(f64::INFINITY, f64::min);
+    let place = values.iter().position(|&other| other == value);
+    (value, place.unwrap_or(0))
+}
+
 /// The state of one search, kept for the next.
 struct Search {
-    /// Of each column: the shortest way known, and the row before it.
-    length: Vec<f64>,
-    before: Vec<usize>,
-    open: Vec<usize>,
-    closed: Vec<usize>,
+    /// The shortest way known to each column, infinite for those whose way is settled.
+    open: Vec<f64>,
+    /// 0, or infinite for a settled column: added to a way it keeps it from being found again.
+    bar: Vec<f64>,
+    /// The row before each column, as wide as the ways so that both move in one vector operation.
+    before: Vec<u64>,
+    /// Settled columns and their ways.
+    closed: Vec<(usize, f64)>,
 }
 
 impl Search {
     fn new(size: usize) -> Self {
         Self {
-            length: vec![0.0; size],
-            before: vec![FREE; size],
-            open: Vec::with_capacity(size),
+            open: vec![f64::INFINITY; size],
+            bar: vec![0.0; size],
+            before: vec![0; size],
             closed: Vec::with_capacity(size),
         }
     }
 
-    fn start(&mut self, row: usize, costs: &[f64], prices: &[f64]) {
-        for (length, (cost, price)) in self.length.iter_mut().zip(costs.iter().zip(prices)) {
-            *length = cost - price;
-        }
-        self.before.fill(row);
-        self.open.clear();
-        self.open.extend(0..costs.len());
+    fn start(&mut self) {
+        self.open.fill(f64::INFINITY);
+        self.bar.fill(0.0);
         self.closed.clear();
     }
 
-    /// Place in `open` of the nearest column.
-    fn nearest(&self) -> usize {
-        let lengths = self.open.iter().map(|&column| self.length[column]);
-        let least = lengths.enumerate().min_by(|a, b| a.1.total_cmp(&b.1));
-        least.map_or(0, |(place, _)| place)
+    fn close(&mut self, column: usize) {
+        self.closed.push((column, self.open[column]));
+        self.open[column] = f64::INFINITY;
+        self.bar[column] = f64::INFINITY;
+    }
+
+    /// Ways to every open column through `row`, whose own way has the length −`base` before reduction.
+    fn relax(&mut self, row: usize, costs: &[f64], prices: &[f64], base: f64) {
+        let ways = costs.iter().zip(prices).zip(&self.bar);
+        let known = self.open.iter_mut().zip(&mut self.before);
+        for (((cost, price), bar), (open, before)) in ways.zip(known) {
+            let through = cost - price - base + bar;
+            let shorter = through < *open;
+            *open = if shorter { through } else { *open };
+            *before = if shorter { row as u64 } else { *before };
+        }
     }
 }
 

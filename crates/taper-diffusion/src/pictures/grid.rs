@@ -78,10 +78,11 @@ fn no_images(found: String) -> DiffusionError {
 fn draw(canvas: &mut Canvas, image: &Tensor, at: (usize, usize), scale: usize) -> Result<()> {
     let planes = image.to_dtype(DType::F32)?.to_vec3::<f32>()?;
     let byte = |v: f32| ((v.clamp(-1.0, 1.0) + 1.0) * 127.5).round() as u8;
-    let last = planes.len() - 1;
     for (y, row) in planes[0].iter().enumerate() {
-        for x in 0..row.len() {
-            let colour = std::array::from_fn(|channel| byte(planes[channel.min(last)][y][x]));
+        for (x, &first) in row.iter().enumerate() {
+            // One channel is grey.
+            let value = |channel: usize| planes.get(channel).map_or(first, |plane| plane[y][x]);
+            let colour = std::array::from_fn(|channel| byte(value(channel)));
             for dot in 0..scale * scale {
                 let (left, top) = (
                     at.0 + x * scale + dot % scale,
