@@ -111,7 +111,10 @@ fn convert_refuses_by_name() {
         }
     }
     let text = convert(&corpus("good/layouts.pt"), &["--dialect", "auto"]);
-    assert!(text.contains("--dialect auto: no dialect knows all"), "{text}");
+    assert!(
+        text.contains("--dialect auto: no dialect knows all"),
+        "{text}"
+    );
     for bad in [
         "system.pt",
         "page.pth",

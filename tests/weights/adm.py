@@ -4,9 +4,10 @@
     git clone https://github.com/NVlabs/edm ; git clone https://github.com/openai/guided-diffusion
     python tests/weights/adm.py --edm edm --guided guided-diffusion --taper target/release/taper
 
-Runs both original definitions, 64 channels wide, with random weights; compares names at the published width.
+Runs both original definitions with random weights, 128 channels wide: below that EDM's group norms have
+fewer groups than guided-diffusion's.
 """
-import argparse, subprocess, sys, tempfile
+import argparse, subprocess, sys, tempfile, types
 import torch
 
 parser = argparse.ArgumentParser(description=__doc__)
@@ -14,6 +15,8 @@ parser.add_argument("--edm", required=True)
 parser.add_argument("--guided", required=True)
 parser.add_argument("--taper", default="target/release/taper")
 arguments = parser.parse_args()
+# EDM imports it for its downloads, of which there are none here.
+sys.modules.setdefault("requests", types.ModuleType("requests"))
 sys.path[:0] = [arguments.edm, arguments.guided]
 from guided_diffusion.unet import UNetModel
 from safetensors.torch import load_file
@@ -36,7 +39,7 @@ def edm(width):
 
 
 torch.manual_seed(0)
-source, target = guided(64).eval(), edm(64).eval()
+source, target = guided(128).eval(), edm(128).eval()
 with torch.no_grad():
     for parameter in source.parameters():
         # The last layers start at zero: with random numbers every tensor matters.
@@ -51,10 +54,10 @@ missing, unexpected = target.load_state_dict(state, strict=False)
 assert not unexpected, unexpected
 assert all(name.endswith("resample_filter") for name in missing), missing
 with torch.no_grad():
-    images, noise = torch.randn(2, 3, 64, 64), torch.tensor([0.3, -0.7])
-    classes = torch.tensor([3, 8])
+    images, noise = torch.randn(1, 3, 64, 64), torch.tensor([0.3])
+    classes = torch.tensor([3])
     expected = source(images, noise, classes)
     found = target(images, noise, torch.nn.functional.one_hot(classes, 10).float())
 apart = ((found - expected).abs().max() / expected.abs().max()).item()
 print(f"{len(state)} tensors, outputs {apart:.1e} apart")
-assert apart < 1e-4
+assert apart < 1e-4, apart

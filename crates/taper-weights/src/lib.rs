@@ -22,8 +22,8 @@ mod pattern;
 mod reader;
 mod save;
 mod statistics;
-mod verify;
 mod velocity;
+mod verify;
 
 pub use checkpoint::{Checkpoint, load};
 pub use checksum::sha256;
@@ -45,5 +45,5 @@ pub use nearest::nearest;
 pub use reader::{Container, ElementType, Limits, TensorEntry, TensorFile};
 pub use save::save;
 pub use statistics::Statistics;
-pub use verify::{Check, Verification, VerifyOptions, verify};
 pub use velocity::{LoadedVelocity, load_velocity};
+pub use verify::{Check, Verification, VerifyOptions, verify};

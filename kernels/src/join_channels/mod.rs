@@ -171,6 +171,8 @@ mod tests {
         Tensor::arange(1f64, 1.0 + count as f64, &Device::Cpu)?.reshape(shape)
     }
 
+    type Function = fn(&Tensor, &Tensor, Option<&[(f64, f64)]>) -> Result<Tensor>;
+
     /// Against Candle's operators, derivatives too.
     #[test]
     fn equals_the_composition() -> Result<()> {
@@ -178,7 +180,7 @@ mod tests {
         let weight = ramp(&[2, 7, 5, 7])?;
         let flat = |tensor: &Tensor| tensor.flatten_all()?.to_vec1::<f64>();
         for factors in [None, Some(&[(0.5, 1.5), (1.25, 0.75)][..])] {
-            let run = |join: fn(&Tensor, &Tensor, Option<&[(f64, f64)]>) -> Result<Tensor>| {
+            let run = |join: Function| {
                 let (a, b) = (Var::from_tensor(&a)?, Var::from_tensor(&b)?);
                 let y = join(&a, &b, factors)?;
                 let gradients = (&y * &weight)?.sum_all()?.backward()?;

@@ -164,8 +164,8 @@ mod tests {
     use candle_core::{DType, Device};
     use taper_layers::ParameterStore;
 
-    fn point(values: &[[f32; 2]]) -> Tensor {
-        Tensor::new(values, &Device::Cpu).unwrap()
+    fn point(x: f32, y: f32) -> Tensor {
+        Tensor::new(&[[x, y]], &Device::Cpu).unwrap()
     }
 
     /// Written out by hand for one hidden layer of one unit.
@@ -195,7 +195,7 @@ mod tests {
             &Tensor::zeros((2, 1), DType::F32, &Device::Cpu)?,
         );
         let t = Tensor::new(&[0.25f32], &Device::Cpu)?;
-        let found = model.forward(&point(&[[3.0, -1.0]]), &t, None, Dropout::Off)?;
+        let found = model.forward(&point(3.0, -1.0), &t, None, Dropout::Off)?;
         // Inputs 3, −1, −½, then (sin, cos) of π/2, π, 2π: 1, 0, 0, −1, 0, 1.
         let z: f64 = 0.3 - 0.2 - 0.15 + 0.4 - 0.7 + 0.9;
         let y = z / (1.0 + (-z).exp());
@@ -216,7 +216,7 @@ mod tests {
     fn bad_input_is_named() -> Result<()> {
         let store = ParameterStore::new(1, &Device::Cpu);
         let model = Mlp::new(&MlpConfig::velocity_2d(), store.var_builder(DType::F32))?;
-        let x = point(&[[0.0, 0.0]]);
+        let x = point(0.0, 0.0);
         let t = Tensor::new(&[0.5f32], &Device::Cpu)?;
         let message = |x: &Tensor, t: &Tensor, class: Option<&Tensor>| {
             let error = model.forward(x, t, class, Dropout::Off).err();

@@ -1,5 +1,11 @@
 //! Walks the registry: sizes, names, shapes of all answers, a gradient for every parameter, dropout, bad input.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "helpers of tests are tests"
+)]
+
 use candle_core::{DType, Device, Result, Tensor};
 use rand::Rng;
 use std::collections::BTreeMap;

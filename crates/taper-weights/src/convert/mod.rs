@@ -18,7 +18,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-pub(crate) use write::{Payload, PlannedTensor, Sink, Writer, sort};
+pub(crate) use write::{Payload, PlannedTensor, Producer, Writer, sort};
 
 /// Keys of the header's metadata.
 const SOURCE_METADATA_KEY: &str = "source";

@@ -1,7 +1,7 @@
 //! The mean of several checkpoints of one network, as recipes average their last or best ones.
 
 use super::{MergeOptions, MergeReport, write};
-use crate::convert::{ConvertProgress, Payload, PlannedTensor, Sink};
+use crate::convert::{ConvertProgress, Payload, PlannedTensor, Producer};
 use crate::reader::{TensorEntry, number};
 use crate::{ElementType, TensorFile, WeightsError};
 use std::collections::BTreeSet;
@@ -129,9 +129,7 @@ fn check_alike(first: &TensorFile, other: &TensorFile) -> Result<(), WeightsErro
 }
 
 /// Adds the files up one after the other, in the order given.
-fn mean_of<'a>(
-    entries: Vec<&'a TensorEntry>,
-) -> Box<dyn Fn(&mut Sink<'_>) -> Result<(), WeightsError> + 'a> {
+fn mean_of(entries: Vec<&TensorEntry>) -> Box<Producer<'_>> {
     Box::new(move |sink| {
         let mut sums: Vec<f64> = Vec::new();
         let mut numbers = Vec::new();

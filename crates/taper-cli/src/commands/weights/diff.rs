@@ -3,6 +3,7 @@
 use super::convert::open;
 use super::limits::LimitArgs;
 use crate::Status;
+use crate::network;
 use crate::output::Output;
 use clap::Args;
 use serde::Serialize;
@@ -79,7 +80,7 @@ fn difference(args: &DiffArgs, output: &Output) -> anyhow::Result<Difference> {
         match args.b.exists() || name.contains(['/', '.']) {
             true => error,
             // Neither a file nor a path: a network was meant.
-            false => registry::find(&name).map_or_else(anyhow::Error::from, |_| error),
+            false => network::entry(&name).err().unwrap_or(error),
         }
     })?;
     Ok(compare(&a, &b, args.tolerance)?)
