@@ -9,7 +9,7 @@
 //! | [`pictures`] | samples and trajectories as PNG |
 //!
 //! [`train_diffusion`] runs a [`DiffusionConfig`] in a run directory; [`load_network`] and
-//! [`generate`] draw from what it left.
+//! [`generate()`] draw from what it left.
 //!
 //! Time runs from 0 (data) to 1 (noise), x_t = t z + (1 − t) x, and images lie in −1 … 1.
 

@@ -60,8 +60,8 @@ pub fn table(results: &[Scores]) -> String {
         }
     }
     let mut lines = vec![
-        "| | 1 | 2 | 4 | 8 | 16 | straightness | seconds |".to_string(),
-        "| --- | --- | --- | --- | --- | --- | --- | --- |".to_string(),
+        "| | 1 | 2 | 4 | 8 | 16 | straightness | seeds | seconds |".to_string(),
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |".to_string(),
     ];
     for name in names {
         let own: Vec<&Scores> = results.iter().filter(|scores| scores.row == name).collect();
@@ -88,6 +88,7 @@ fn line(name: &str, own: &[&Scores]) -> String {
         .collect();
     cells.push(cell(&values, card.map(|row| row.2)));
     let seconds: Vec<f64> = own.iter().map(|scores| scores.seconds).collect();
+    cells.push(own.len().to_string());
     cells.push(format!("{:.0}", mean(&seconds)));
     format!("| {} |", cells.join(" | "))
 }
@@ -97,7 +98,10 @@ fn cell(values: &[f64], card: Option<f64>) -> String {
         return String::new();
     }
     let (mean, sd) = (mean(values), deviation(values));
-    let mut text = format!("{mean:.3} ± {sd:.3}");
+    let mut text = match values.len() {
+        1 => format!("{mean:.3}"),
+        _ => format!("{mean:.3} ± {sd:.3}"),
+    };
     if let Some(card) = card.filter(|card| card.is_finite()) {
         let far = (mean - card).abs() > (3.0 * sd).max(0.03);
         text += &format!(" ({card:.3}{})", if far { " !" } else { "" });
