@@ -16,11 +16,14 @@ use taper_tests::generate;
 
 /// Forward passes in f32.
 const FORWARD: f64 = 1e-4;
-/// Gradients in f32 of any model: a ReLU that rounding flips costs 1e-2 to 3e-2 with nothing wrong, and which ones flip
-/// differs between instruction sets. Where PyTorch's own f32 has flips, [`GRADIENT_FACTOR`] times its error is allowed.
-const GRADIENT: f64 = 0.15;
+/// Gradients in f32, with Winograd's kernels or with the direct ones: a ReLU that rounding flips costs this much with
+/// nothing wrong, and which ones flip differs between the two and between instruction sets. Where PyTorch's own f32 has
+/// flips, [`GRADIENT_FACTOR`] times its error is allowed.
+const GRADIENT: f64 = 3e-2;
 const GRADIENT_FACTOR: f64 = 4.0;
-/// Gradients in f32 of a model without a flip: at least one in [`ONE_IN`] of all has none.
+/// Gradients in f32 of the worse of the two: several flips at once.
+const GRADIENT_WITH_FLIPS: f64 = 0.15;
+/// Gradients in f32 of a model without a flip; one in [`ONE_IN`] has none, with either kernels.
 const GRADIENT_WITHOUT_FLIPS: f64 = 1e-3;
 const ONE_IN: usize = 3;
 /// Everything in f64; the golden values are stored as f32.
@@ -252,25 +255,32 @@ fn evaluation_in_f32() -> Result<()> {
 #[test]
 fn training_in_f32() -> Result<()> {
     let golden = Golden::load()?;
-    for exact in [false, true] {
-        taper::kernels::set_exact(exact);
-        let mut without_flips = 0;
-        for entry in registry::MODELS {
-            let expected = &golden.models[entry.name];
+    let mut without_flips = [0, 0];
+    for entry in registry::MODELS {
+        let expected = &golden.models[entry.name];
+        let own = GRADIENT_FACTOR * expected.gradient_error_f32;
+        let mut best = Err(anyhow::anyhow!("not checked"));
+        for (exact, without_flips) in [false, true].into_iter().zip(&mut without_flips) {
+            taper::kernels::set_exact(exact);
             let check =
                 |gradient| check_train(&golden, entry, expected, DType::F32, (FORWARD, gradient));
             if check(GRADIENT_WITHOUT_FLIPS).is_ok() {
-                without_flips += 1;
-            } else {
-                check(GRADIENT.max(GRADIENT_FACTOR * expected.gradient_error_f32))?;
+                *without_flips += 1;
+                best = Ok(());
+                continue;
             }
+            check(GRADIENT_WITH_FLIPS.max(own))?;
+            best = best.or_else(|_| check(GRADIENT.max(own)));
         }
+        best?;
+    }
+    taper::kernels::set_exact(false);
+    for without_flips in without_flips {
         ensure!(
             ONE_IN * without_flips >= registry::MODELS.len(),
             "only {without_flips} models have gradients within {GRADIENT_WITHOUT_FLIPS:.0e}"
         );
     }
-    taper::kernels::set_exact(false);
     Ok(())
 }
 
