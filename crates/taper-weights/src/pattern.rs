@@ -32,7 +32,7 @@ enum Wild {
 /// Tensors of an affine layer.
 const WEIGHT_BIAS: &[&str] = &["weight", "bias"];
 /// Tensors of a batch norm.
-const BATCH_NORM: &[&str] = &[
+pub(crate) const BATCH_NORM: [&str; 5] = [
     "weight",
     "bias",
     "running_mean",

@@ -7,7 +7,8 @@ use crate::threads;
 use crate::vector::{self, Pass};
 use std::mem::MaybeUninit;
 
-/// A bijection of 32 bits whose every output bit depends on every input bit.
+/// A bijection of 32 bits whose every output bit depends on every input bit: `lowbias32`, with the multipliers and shifts
+/// that Wellons found by search ("Prospecting for hash functions", 2018).
 #[inline(always)]
 fn mix(mut x: u32) -> u32 {
     x ^= x >> 16;

@@ -5,10 +5,10 @@ use crate::{Dropout, VelocityNetwork};
 use candle_core::{Device, Result, Tensor, bail};
 use serde::{Deserialize, Serialize};
 
-/// Extent and start of the variance-preserving schedule of noise.
+/// Extent and start of the variance-preserving schedule of noise, β_d and β_min (arXiv:2206.00364, table 1).
 const BETA_EXTENT: f64 = 19.9;
 const BETA_MIN: f64 = 0.1;
-/// Last of the steps that variance-preserving networks were trained with.
+/// Last of the steps that variance-preserving networks were trained with, M − 1 (there).
 const LAST_STEP: f64 = 999.0;
 
 /// How the denoiser D is made of the network F (arXiv:2206.00364, equation 7 and table 1):

@@ -31,7 +31,6 @@ pub(super) const CUD_IMAGENET: Dialect = Dialect {
     networks: &[Network {
         name: "edm_imagenet64_adm",
         rules: cud_imagenet,
-        // Built and never used.
         dropped: &[],
     }],
 };

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 const PIECE: usize = 1 << 17;
 
 /// Writes the mean of every floating tensor of `inputs` to `output`, taken in f64 and rounded once
-/// to the type of the first; other tensors (counters) are those of the last.
+/// to the type of the first; other tensors (counters) are those of the last. In memory is one tensor in f64.
 ///
 /// # Errors
 /// [`WeightsError`]: fewer than two files, or tensors that are not in all of them with one shape.
@@ -96,11 +96,7 @@ fn check_alike(first: &TensorFile, other: &TensorFile) -> Result<(), WeightsErro
     };
     let at = first.path().display();
     for entry in first.entries() {
-        let found = other
-            .entries()
-            .iter()
-            .find(|found| found.name == entry.name);
-        match found {
+        match other.entry(&entry.name) {
             None => return differs(format!("no tensor {}, which {at} has", entry.name)),
             Some(found) if found.shape != entry.shape => {
                 return differs(format!(

@@ -6,6 +6,7 @@
 
 use super::{MergeOptions, MergeReport, write};
 use crate::convert::{ConvertProgress, Payload, PlannedTensor};
+use crate::pattern::BATCH_NORM;
 use crate::{
     Checkpoint, ElementType, LoadedClassifier, NORMALISATION_METADATA_KEY, WeightsError,
     load_classifier,
@@ -19,15 +20,6 @@ use taper_vision::{ModelConfig, ModelEntry};
 
 /// Key of the metadata that says which batch norm went into which convolution, as a JSON object.
 pub const FOLDED_METADATA_KEY: &str = "taper.folded_batch_norm";
-
-/// Tensors of a batch norm.
-const PARTS: [&str; 5] = [
-    "weight",
-    "bias",
-    "running_mean",
-    "running_var",
-    "num_batches_tracked",
-];
 
 /// Folds the batch norms of a classifier's file, and writes the result to `output`.
 ///
@@ -98,9 +90,11 @@ fn metadata(
     loaded: &LoadedClassifier,
     pairs: &BTreeMap<String, String>,
 ) -> serde_json::Result<BTreeMap<String, String>> {
-    let text = serde_json::to_string;
     Ok(BTreeMap::from([
-        (CONFIG_METADATA_KEY.to_string(), text(&loaded.config)?),
+        (
+            CONFIG_METADATA_KEY.to_string(),
+            serde_json::to_string(&loaded.config)?,
+        ),
         (
             NORMALISATION_METADATA_KEY.to_string(),
             serde_json::to_string(&loaded.normalisation)?,
@@ -152,7 +146,7 @@ fn fold_pair(
     };
     let [gamma, beta, mean, variance, _] = {
         let mut parts = Vec::new();
-        for part in PARTS {
+        for part in BATCH_NORM {
             parts.push(take(part)?);
         }
         match <[Tensor; 5]>::try_from(parts) {
