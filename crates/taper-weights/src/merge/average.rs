@@ -96,7 +96,12 @@ fn check_alike(first: &TensorFile, other: &TensorFile) -> Result<(), WeightsErro
     };
     let at = first.path().display();
     for entry in first.entries() {
-        match other.entry(&entry.name) {
+        // Not `entry`, which finds tensors beside the weights too.
+        let found = other
+            .entries()
+            .iter()
+            .find(|found| found.name == entry.name);
+        match found {
             None => return differs(format!("no tensor {}, which {at} has", entry.name)),
             Some(found) if found.shape != entry.shape => {
                 return differs(format!(
