@@ -1,10 +1,10 @@
 //! `taper models info NAME`.
 
-use super::list::{ModelRow, grouped, times};
+use super::list::{ModelRow, times};
 use super::velocity;
 use crate::Status;
 use crate::network;
-use crate::output::Output;
+use crate::output::{Output, grouped};
 use clap::Args;
 use serde::Serialize;
 use taper::layers::{Role, TensorInfo};

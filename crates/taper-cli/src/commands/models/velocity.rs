@@ -1,9 +1,9 @@
 //! `taper models info NAME` for velocity networks.
 
 use super::info::{Tensor, tensor_lines};
-use super::list::{ModelRow, grouped, times};
+use super::list::{ModelRow, times};
 use crate::Status;
-use crate::output::Output;
+use crate::output::{Output, grouped};
 use serde::Serialize;
 use taper::velocity::{Preconditioning, VelocityConfig, VelocityEntry, registry};
 

@@ -3,7 +3,7 @@
 use super::convert::open;
 use super::limits::LimitArgs;
 use crate::Status;
-use crate::output::Output;
+use crate::output::{Output, grouped};
 use clap::Args;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -244,17 +244,4 @@ fn beside(answer: &Answer, lines: &mut Vec<String>) {
     for row in &answer.beside {
         lines.push(format!("{:<32} {}", row.name, details(row)));
     }
-}
-
-/// `1,234,567`.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
