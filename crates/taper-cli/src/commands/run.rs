@@ -92,17 +92,36 @@ pub fn execute(args: &RunArgs, global: &Global, output: &Output) -> anyhow::Resu
         loaded.model.forward(images, Mode::Eval)
     })
     .with_context(|| format!("{} on {:?}", entry.name, input.dims()))?;
-    taper::weights::save(&args.output, &tensors, &BTreeMap::new())
+    finish(
+        args,
+        entry.name,
+        &tensors,
+        loaded.report.ignored,
+        read.prepared,
+        output,
+    )
+}
+
+/// Writes the tensors, and says what was done.
+pub(super) fn finish(
+    args: &RunArgs,
+    model: &'static str,
+    tensors: &BTreeMap<String, Tensor>,
+    ignored: Vec<String>,
+    prepared: Vec<String>,
+    output: &Output,
+) -> anyhow::Result<Status> {
+    taper::weights::save(&args.output, tensors, &BTreeMap::new())
         .with_context(|| format!("--output {}", args.output.display()))?;
     let answer = Answer {
-        model: entry.name,
+        model,
         output: args.output.clone(),
         tensors: tensors
             .iter()
             .map(|(name, tensor)| (name.clone(), tensor.dims().to_vec()))
             .collect(),
-        ignored: loaded.report.ignored,
-        prepared: read.prepared,
+        ignored,
+        prepared,
     };
     output.answer(&answer, || match output.quiet {
         true => answer.output.display().to_string(),
@@ -135,9 +154,16 @@ fn in_chunks(
             }
         }
     }
+    joined(&parts)
+}
+
+/// The passes one after the other along the batch.
+pub(super) fn joined(
+    parts: &BTreeMap<String, Vec<Tensor>>,
+) -> candle_core::Result<BTreeMap<String, Tensor>> {
+    let parts = parts.iter();
     parts
-        .into_iter()
-        .map(|(name, parts)| Ok((name, Tensor::cat(&parts, 0)?)))
+        .map(|(name, parts)| Ok((name.clone(), Tensor::cat(parts, 0)?)))
         .collect()
 }
 

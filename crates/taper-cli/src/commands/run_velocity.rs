@@ -1,14 +1,13 @@
 //! `taper run MODEL` for velocity networks: `x` and `t` (and `class`) to `velocity`.
 
-use super::run::RunArgs;
+use super::run::{RunArgs, finish, joined};
 use crate::output::Output;
 use crate::{Status, download};
 use anyhow::{Context, bail, ensure};
 use candle_core::{DType, Tensor};
 use clap::ValueEnum;
-use serde::Serialize;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use taper::velocity::{Dropout, Preconditioning, VelocityEntry, VelocityNetwork};
 
 /// Samples a pass: bounds the memory, changes no result.
@@ -51,14 +50,6 @@ impl std::str::FromStr for Phi {
     }
 }
 
-#[derive(Debug, Serialize)]
-struct Answer {
-    model: &'static str,
-    output: PathBuf,
-    tensors: BTreeMap<String, Vec<usize>>,
-    ignored: Vec<String>,
-}
-
 pub fn execute(
     args: &RunArgs,
     entry: &'static VelocityEntry,
@@ -82,19 +73,8 @@ pub fn execute(
     let preconditioning = args.preconditioned.map(Preconditioning::from);
     let tensors = answer(loaded.network.as_ref(), &input, preconditioning, args.all)
         .with_context(|| format!("{} on x {:?}", entry.name, input.x.dims()))?;
-    taper::weights::save(&args.output, &tensors, &BTreeMap::new())
-        .with_context(|| format!("--output {}", args.output.display()))?;
-    let answer = Answer {
-        model: entry.name,
-        output: args.output.clone(),
-        tensors: tensors
-            .iter()
-            .map(|(name, tensor)| (name.clone(), tensor.dims().to_vec()))
-            .collect(),
-        ignored: loaded.report.ignored,
-    };
-    output.answer(&answer, || describe(&answer, output.quiet))?;
-    Ok(Status::Done)
+    let ignored = loaded.report.ignored;
+    finish(args, entry.name, &tensors, ignored, Vec::new(), output)
 }
 
 /// The tensors of `--input`, checked against the network.
@@ -219,25 +199,7 @@ fn answer(
             }
         }
     }
-    parts
-        .into_iter()
-        .map(|(name, parts)| Ok((name, Tensor::cat(&parts, 0)?)))
-        .collect()
-}
-
-fn describe(answer: &Answer, quiet: bool) -> String {
-    if quiet {
-        return answer.output.display().to_string();
-    }
-    let mut lines = vec![format!("{} → {}", answer.model, answer.output.display())];
-    for (name, shape) in &answer.tensors {
-        lines.push(format!("  {name:<12} {shape:?}"));
-    }
-    if !answer.ignored.is_empty() {
-        let ignored = answer.ignored.join(", ");
-        lines.push(format!("  not used by the network: {ignored}"));
-    }
-    lines.join("\n")
+    joined(&parts)
 }
 
 #[cfg(test)]
