@@ -2,8 +2,8 @@
 
 use crate::config::AdditionalConfig;
 use crate::error::{DiffusionError, Result};
+use crate::generate::classes_in_turn;
 use crate::learner::velocity_of;
-use crate::monitor::generate_class;
 use crate::noise::sample_noise;
 use crate::samplers::{Rule, SamplerConfig, sample};
 use crate::saved::SavedNetwork;
@@ -31,7 +31,7 @@ pub(crate) fn draw_pairs(
     }
     let shape = &main.origin.shape;
     let sampler = SamplerConfig::of(Rule::Euler, config.steps);
-    let class = generate_class(&*main.network, config.pairs)?;
+    let class = classes_in_turn(&*main.network, 0, config.pairs)?;
     let (mut noise, mut estimates) = (Vec::new(), Vec::new());
     for start in (0..config.pairs).step_by(PAIR_BATCH) {
         let size = PAIR_BATCH.min(config.pairs - start);

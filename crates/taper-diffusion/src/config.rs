@@ -1,6 +1,7 @@
 //! All settings of a diffusion training, as read from TOML and overridden by flags.
 
 use crate::error::{DiffusionError, Result};
+use crate::learner::Lesson;
 use crate::objectives::catch_up::{CatchUpConfig, RECIPROCAL};
 use crate::objectives::consistency::Consistency;
 use crate::objectives::coupling::CouplingConfig;
@@ -207,11 +208,7 @@ impl Default for EvaluationConfig {
 impl DiffusionConfig {
     /// The network with the heads that the method trains.
     pub fn trained_network(&self) -> VelocityConfig {
-        let heads = match self.method {
-            Method::Cud => self.catch_up.order,
-            _ => 1,
-        };
-        self.network.clone().with_heads(heads)
+        self.network.clone().with_heads(Lesson::of(self).heads())
     }
 
     /// The training of the teacher.

@@ -108,15 +108,26 @@ fn classes(
             )),
         };
     };
-    if let Some(class) = generation.class
-        && class as usize >= classes
-    {
+    let Some(class) = generation.class else {
+        return classes_in_turn(network, generation.first as usize + start, size);
+    };
+    if class as usize >= classes {
         let expected = format!("from 0 to {}", classes.saturating_sub(1));
         return Err(DiffusionError::setting("class", class, expected));
     }
-    let in_turn = |index: usize| ((generation.first as usize + index) % classes.max(1)) as u32;
-    let list: Vec<u32> = (start..start + size)
-        .map(|index| generation.class.unwrap_or_else(|| in_turn(index)))
-        .collect();
+    Ok(Some(Tensor::new(vec![class; size], &Device::Cpu)?))
+}
+
+/// Classes 0, 1, … over and over from sample `first` on, for a network that wants them.
+pub(crate) fn classes_in_turn(
+    network: &dyn VelocityNetwork,
+    first: usize,
+    count: usize,
+) -> Result<Option<Tensor>> {
+    let Some(classes) = network.classes() else {
+        return Ok(None);
+    };
+    let class = |sample| (sample % classes.max(1)) as u32;
+    let list: Vec<u32> = (first..first + count).map(class).collect();
     Ok(Some(Tensor::new(list, &Device::Cpu)?))
 }

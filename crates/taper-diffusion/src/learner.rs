@@ -60,6 +60,14 @@ impl Lesson {
             },
         }
     }
+
+    /// Heads of the network that learns it: the order of Catch-Up Distillation.
+    pub fn heads(&self) -> usize {
+        match self {
+            Self::CatchUp(catch_up) => catch_up.order,
+            _ => 1,
+        }
+    }
 }
 
 /// Networks, lesson and what is watched, for [`taper_train::train`].
@@ -104,11 +112,7 @@ impl<'a> Learner<'a> {
                 "a teacher: the method learns from one",
             ));
         }
-        let heads = match &lesson {
-            Lesson::CatchUp(catch_up) => catch_up.order,
-            _ => 1,
-        };
-        let shape = config.network.clone().with_heads(heads);
+        let shape = config.network.clone().with_heads(lesson.heads());
         let coupling = match lesson {
             Lesson::Flow | Lesson::CatchUp(_) => config.coupling.as_ref(),
             _ => None,
@@ -170,8 +174,9 @@ impl<'a> Learner<'a> {
         let mut losses = Losses::new(count);
         losses = match &self.lesson {
             Lesson::CatchUp(catch_up) => {
-                let drops = catch_up.target_dropout && self.drops();
-                let known = (!self.drops()).then_some(first).map(Tensor::detach);
+                let drops = self.shape.dropout() > 0.0;
+                let known = (!drops).then(|| first.detach());
+                let drops = drops && catch_up.target_dropout;
                 let mut own = |x: &Tensor, t: &Tensor| {
                     let dropout = match drops {
                         true => Dropout::On(&mut *random),
@@ -230,17 +235,6 @@ impl<'a> Learner<'a> {
         Ok(Losses::new(count)
             .term("estimate", mean_square(&prediction, &line)?, 1.0)
             .term("average", mean_square(&prediction, &mean)?, weight))
-    }
-
-    /// Whether the network drops activations while it learns.
-    fn drops(&self) -> bool {
-        match &self.shape {
-            VelocityConfig::Mlp(_) => false,
-            VelocityConfig::SongUnet(config) => config.dropout > 0.0,
-            VelocityConfig::Adm(config) => config.dropout > 0.0,
-            // Taking a pass too many is right for any network.
-            _ => true,
-        }
     }
 }
 

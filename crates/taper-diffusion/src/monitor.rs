@@ -2,15 +2,17 @@
 
 use crate::config::EvaluationConfig;
 use crate::error::Result;
-use crate::generate::{Generation, generate, sample_in};
+use crate::generate::{Generation, classes_in_turn, generate, sample_in};
+use crate::learner::velocity_of;
 use crate::measures::wasserstein2;
 use crate::noise::{normal_like, sample_noise, scalars_like};
 use crate::objectives::mean_square;
 use crate::pictures::{image_rows, png, point_panels, trajectory_panel};
-use crate::samplers::{Rule, SamplerConfig};
+use crate::point_scores::point_reference;
+use crate::samplers::{Rule, SamplerConfig, sample};
 use crate::source::Data;
 use crate::toy::Toy;
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use rand::Rng;
 use std::collections::BTreeMap;
 use taper_data::Part;
@@ -60,7 +62,7 @@ impl Monitor {
         toy: Toy,
     ) -> Result<BTreeMap<String, f64>> {
         let count = self.config.samples;
-        let reference = Tensor::from_vec(toy.reference(count, SEED), (count, 2), &Device::Cpu)?;
+        let reference = point_reference(toy, count, SEED)?;
         let z = sample_noise(SEED, 0..count as u64, &[2])?;
         let mut metrics = BTreeMap::new();
         let mut panels = vec![("data".to_string(), reference.clone())];
@@ -83,8 +85,8 @@ impl Monitor {
     fn ways(&self, network: &dyn VelocityNetwork, z: &Tensor) -> Result<Vec<Tensor>> {
         let mut states = vec![z.clone()];
         let config = SamplerConfig::of(Rule::Euler, 16);
-        let mut velocity = crate::learner::velocity_of(network, 0, None);
-        crate::samplers::sample(&mut velocity, z, &config, &mut |instant| {
+        let mut velocity = velocity_of(network, 0, None);
+        sample(&mut velocity, z, &config, &mut |instant| {
             states.push(instant.state.clone());
             Ok(())
         })?;
@@ -105,12 +107,12 @@ impl Monitor {
         }
         self.write(SAMPLES_PICTURE, &png(&image_rows(&rows)?)?)?;
         let z = sample_noise(SEED, 0..self.config.pictures as u64, &shape)?;
-        let class = generate_class(network, self.config.pictures)?;
+        let class = classes_in_turn(network, 0, self.config.pictures)?;
         let mut rows = Vec::new();
-        let mut velocity = crate::learner::velocity_of(network, 0, class.as_ref());
+        let mut velocity = velocity_of(network, 0, class.as_ref());
         let mut now = z.clone();
         let config = SamplerConfig::of(Rule::Euler, 8);
-        crate::samplers::sample(&mut velocity, &z, &config, &mut |instant| {
+        sample(&mut velocity, &z, &config, &mut |instant| {
             // The estimate x − t v of the data, at the time of the state before the step.
             let t = instant.time + 1.0 / config.steps as f64;
             let estimate = (&now - (instant.velocity * t)?)?;
@@ -145,7 +147,7 @@ impl Monitor {
             let t = scalars_like(&z, &times)?;
             let x_t = interpolate_state(&batch.images, &z, &t)?;
             let class = network.classes().map(|_| &batch.labels);
-            let v = crate::learner::velocity_of(network, 0, class)(&x_t, &t)?;
+            let v = velocity_of(network, 0, class)(&x_t, &t)?;
             let loss = mean_square(&v, &(z - batch.images)?)?.to_scalar::<f32>()?;
             sum += f64::from(loss) * size as f64;
             count += size;
@@ -158,18 +160,4 @@ impl Monitor {
             .write_view(format!("{PLOTS_FOLDER}/{name}"), content)?;
         Ok(())
     }
-}
-
-/// Classes in turn for a network that wants them.
-pub(crate) fn generate_class(
-    network: &dyn VelocityNetwork,
-    count: usize,
-) -> Result<Option<Tensor>> {
-    let Some(classes) = network.classes() else {
-        return Ok(None);
-    };
-    let class: Vec<u32> = (0..count)
-        .map(|index| (index % classes.max(1)) as u32)
-        .collect();
-    Ok(Some(Tensor::new(class, &Device::Cpu)?))
 }

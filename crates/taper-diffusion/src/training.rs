@@ -3,8 +3,9 @@
 use crate::additional::draw_pairs;
 use crate::config::{AdditionalConfig, DiffusionConfig, Method};
 use crate::error::{DiffusionError, Result};
+use crate::generate::classes_in_turn;
 use crate::learner::{Learner, Lesson};
-use crate::monitor::{Monitor, generate_class};
+use crate::monitor::Monitor;
 use crate::noise::scalars_like;
 use crate::saved::{Origin, SavedNetwork, load_network};
 use crate::source::{Data, TrainingBatches};
@@ -119,7 +120,7 @@ fn probe(config: &DiffusionConfig, data: &Data) -> Result<()> {
         )));
     }
     let x = Tensor::zeros(dims.as_slice(), DType::F32, &Device::Cpu)?;
-    let class = generate_class(&*network, 1)?;
+    let class = classes_in_turn(&*network, 0, 1)?;
     let t = scalars_like(&x, &[1.0])?;
     match network.forward(&x, &t, class.as_ref(), Dropout::Off) {
         Ok(heads) if heads.iter().all(|head| head.dims() == dims) => Ok(()),
@@ -210,12 +211,8 @@ impl Bench<'_> {
             }
         };
         let store = ParameterStore::new(stage.seed, &Device::Cpu);
-        let heads = match &stage.lesson {
-            Lesson::CatchUp(catch_up) => catch_up.order,
-            _ => 1,
-        };
         let origin = Origin {
-            network: self.config.network.clone().with_heads(heads),
+            network: self.config.network.clone().with_heads(stage.lesson.heads()),
             data: self.config.data.clone(),
             shape: self.data.shape(),
             method: stage.method.to_string(),

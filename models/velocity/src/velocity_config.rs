@@ -68,6 +68,15 @@ impl VelocityConfig {
         }
     }
 
+    /// Probability with which activations are dropped in training.
+    pub fn dropout(&self) -> f64 {
+        match self {
+            Self::Mlp(_) => 0.0,
+            Self::SongUnet(config) => config.dropout,
+            Self::Adm(config) => config.dropout,
+        }
+    }
+
     /// The same network with another skip balance; a perceptron has none and stays as it is.
     pub fn with_phi(mut self, phi: Option<f64>) -> Self {
         match &mut self {
