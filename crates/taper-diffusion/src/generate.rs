@@ -62,6 +62,14 @@ pub fn generate(
             return Err(DiffusionError::setting(field, 0, "a whole number from 1"));
         }
     }
+    if generation
+        .first
+        .checked_add(generation.count as u64)
+        .is_none()
+    {
+        let expected = "an index that the samples after it can be counted from";
+        return Err(DiffusionError::setting("first", generation.first, expected));
+    }
     let mut parts = Vec::new();
     let mut evaluations = 0;
     for start in (0..generation.count).step_by(generation.batch) {
