@@ -17,8 +17,8 @@ pub struct PointScores {
     pub w2: f64,
     /// Energy distance from it.
     pub energy: f64,
-    /// Mean of (v − (z − x_0))² over elements and steps; of a rule with equal steps of Euler.
-    pub straightness: f64,
+    /// Mean of (v − (z − x_0))² over elements and steps of a rule with equal steps; the adaptive rule shows none.
+    pub straightness: Option<f64>,
     /// Evaluations of the network a sample.
     pub evaluations: usize,
 }
@@ -47,8 +47,7 @@ pub fn point_scores(
     Ok(PointScores {
         w2: wasserstein2(&samples.x, &reference)?,
         energy: energy_distance(&samples.x, &reference)?,
-        // The adaptive rule shows no steps.
-        straightness: straightness.value().unwrap_or(0.0),
+        straightness: straightness.value().ok(),
         evaluations: samples.evaluations,
     })
 }

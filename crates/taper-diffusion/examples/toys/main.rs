@@ -129,7 +129,7 @@ fn train_and_score(out: &Path, row: &Row, seed: u64) -> Result<Vec<Scores>, Box<
             let scores = point_scores(&*network.network, TOY, index + 1, &sampler, POINTS, seed)?;
             w2.insert(steps, scores.w2);
             if steps == 16 && !row.own_networks {
-                straightness = Some(scores.straightness);
+                straightness = scores.straightness;
             }
         }
         println!("seed {seed}: {name} {w2:?} {straightness:?} {seconds:.0} s");

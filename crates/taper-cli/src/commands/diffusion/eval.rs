@@ -84,7 +84,8 @@ enum Scores {
     Points {
         w2: f64,
         energy: f64,
-        straightness: f64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        straightness: Option<f64>,
     },
     Images {
         frechet: f64,
@@ -300,10 +301,9 @@ fn table(answer: &Answer) -> String {
                 w2,
                 energy,
                 straightness,
-            } => vec![w2, energy, straightness]
-                .into_iter()
-                .map(|v| format!("{v:.4}"))
-                .collect(),
+            } => [Some(*w2), Some(*energy), *straightness]
+                .map(optional)
+                .to_vec(),
             Scores::Images {
                 frechet,
                 kid,
