@@ -130,6 +130,8 @@ pub fn execute(args: TrainArgs, global: &Global, output: &Output) -> anyhow::Res
     };
     let heads = 1..=config.trained_network().heads();
     let ahead = heads.filter_map(|head| config.catch_up.look_ahead(head));
+    // Without a catch-up term or without the true velocity no number of steps is served best.
+    let ahead = ahead.filter(|look_ahead| look_ahead.is_finite() && *look_ahead > 0.0);
     let answer = Answer {
         event: "result",
         data: config.data.to_string(),
