@@ -171,6 +171,7 @@ pub struct AdditionalConfig {
     pub training: TrainConfig,
 }
 
+/// Euler 16, estimates 8, 11 and 14, weight 0.1: the published additional training (method card, section 8).
 fn teacher_steps() -> usize {
     16
 }
@@ -268,6 +269,17 @@ impl DiffusionConfig {
 }
 
 impl AdditionalConfig {
+    /// The published stages over `pairs`, each of `training`.
+    pub fn published(pairs: usize, training: TrainConfig) -> Self {
+        Self {
+            pairs,
+            steps: teacher_steps(),
+            stages: additional_stages(),
+            average_weight: average_weight(),
+            training,
+        }
+    }
+
     fn validate(&self) -> Result<()> {
         if self.pairs == 0 || self.steps == 0 {
             let found = format!("{} pairs, {} steps", self.pairs, self.steps);
