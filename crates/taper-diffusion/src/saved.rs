@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use taper_layers::{ParameterStore, ShapeRecorder};
 use taper_train::MODEL_FILE;
+use taper_velocity::registry::CONFIG_METADATA_KEY;
 use taper_velocity::{VelocityConfig, VelocityNetwork};
 
 /// Key of the metadata under which a network's shape and origin stand as JSON.
@@ -27,14 +28,19 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// As metadata of `model.safetensors`.
+    /// As metadata of `model.safetensors`; the network also under the zoo's key, so that `taper run` and
+    /// [`load_velocity`](taper_weights::load_velocity) know its skip balance and heads.
     ///
     /// # Errors
     /// If it cannot be written as JSON.
     pub fn metadata(&self) -> Result<BTreeMap<String, String>> {
-        let text = serde_json::to_string(self)
-            .map_err(|error| DiffusionError::setting("network", error, "a network's shape"))?;
-        Ok(BTreeMap::from([(METADATA_KEY.to_string(), text)]))
+        let refused = |error| DiffusionError::setting("network", error, "a network's shape");
+        let all = serde_json::to_string(self).map_err(refused)?;
+        let network = serde_json::to_string(&self.network).map_err(refused)?;
+        Ok(BTreeMap::from([
+            (METADATA_KEY.to_string(), all),
+            (CONFIG_METADATA_KEY.to_string(), network),
+        ]))
     }
 }
 
@@ -82,4 +88,33 @@ pub fn load_network(path: impl AsRef<Path>) -> Result<SavedNetwork> {
         origin,
         path,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use taper_velocity::{SongUNetConfig, registry};
+
+    #[test]
+    fn the_zoo_reads_what_a_training_saved() {
+        let network = SongUNetConfig {
+            phi: Some(0.75),
+            ..SongUNetConfig::small(8, 1)
+        };
+        let origin = Origin {
+            network: VelocityConfig::SongUnet(network).with_heads(2),
+            data: "digits".parse().unwrap(),
+            shape: vec![1, 8, 8],
+            method: "cud".to_string(),
+        };
+        let store = ParameterStore::new(0, &Device::Cpu);
+        origin.network.build(store.var_builder(DType::F32)).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        taper_weights::save(&path, &store.state(), &origin.metadata().unwrap()).unwrap();
+        let entry = registry::find("unet_small_8").unwrap();
+        let loaded = taper_weights::load_velocity(entry, &path, None).unwrap();
+        assert_eq!(loaded.config, origin.network);
+        assert_eq!(load_network(&path).unwrap().origin, origin);
+    }
 }
