@@ -35,7 +35,7 @@ pub use convert::{
     ConvertOptions, ConvertProgress, ConvertReport, DialectChoice, Overflowed, Permuted, Renamed,
     check_output, convert,
 };
-pub use dialect::{DIALECTS, Dialect, Direction, QkvOrder};
+pub use dialect::{DIALECTS, Dialect, Direction};
 pub use error::WeightsError;
 pub use fit::{FitReport, fit};
 pub use merge::{

@@ -5,7 +5,7 @@ use super::write::{METADATA, sort};
 use super::{
     ConvertOptions, ConvertReport, DialectChoice, Payload, Permuted, PlannedTensor, Renamed,
 };
-use crate::dialect::{Change, Status, translate};
+use crate::dialect::{Change, Status, row_order, translate};
 use crate::reader::TensorEntry;
 use crate::{ElementType, TensorFile, WeightsError};
 use std::collections::BTreeMap;
@@ -207,7 +207,7 @@ fn planned(
 fn describe(change: &Change, before: &[usize], after: &[usize]) -> Option<String> {
     let mut parts = Vec::new();
     if let Some((from, to, _)) = change.rows {
-        parts.push(format!("rows {} to {}", from.text(), to.text()));
+        parts.push(format!("rows {} to {}", row_order(from), row_order(to)));
     }
     if change.transpose {
         parts.push("transposed".to_string());

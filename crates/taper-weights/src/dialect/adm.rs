@@ -3,7 +3,8 @@
 //!
 //! The three agree in everything but names and the order of the attention's rows.
 
-use super::{Change, Dialect, Network, QkvOrder, Rule};
+use super::{Change, Dialect, Network, Rule};
+use taper_velocity::QkvOrder;
 
 /// Sizes of the levels, and residual blocks a level.
 const LEVELS: [usize; 4] = [64, 32, 16, 8];

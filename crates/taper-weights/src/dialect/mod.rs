@@ -19,8 +19,7 @@ mod torchvision;
 mod translate;
 mod wenet;
 
-pub use rule::QkvOrder;
-pub(crate) use rule::{Change, Rule, same};
+pub(crate) use rule::{Change, Rule, row_axes, row_order, same};
 pub(crate) use translate::{Status, translate};
 
 use crate::WeightsError;

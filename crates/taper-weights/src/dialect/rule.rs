@@ -1,37 +1,23 @@
 //! One line of a dialect's table: a name there, a name here, and what happens to the numbers.
 
 use crate::pattern::Pattern;
+use taper_velocity::QkvOrder;
 
-/// How the rows of a joint query, key and value projection are ordered, slowest first.
-///
-/// Catch-Up Distillation's method card, section 7: three orders are in use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum QkvOrder {
-    /// `[which][head][channel]`.
-    WhichHeadChannel,
-    /// `[head][which][channel]`.
-    HeadWhichChannel,
-    /// `[head][channel][which]`.
-    HeadChannelWhich,
+/// The three axes of the rows of queries, keys and values: 0 which, 1 head, 2 channel.
+pub(crate) fn row_axes(order: QkvOrder) -> [usize; 3] {
+    match order {
+        QkvOrder::WhichHeadChannel => [0, 1, 2],
+        QkvOrder::HeadWhichChannel => [1, 0, 2],
+        QkvOrder::HeadChannelWhich => [1, 2, 0],
+    }
 }
 
-impl QkvOrder {
-    /// The three axes of the rows: 0 which, 1 head, 2 channel.
-    pub(crate) fn axes(self) -> [usize; 3] {
-        match self {
-            Self::WhichHeadChannel => [0, 1, 2],
-            Self::HeadWhichChannel => [1, 0, 2],
-            Self::HeadChannelWhich => [1, 2, 0],
-        }
-    }
-
-    /// As written in tables and reports.
-    pub(crate) fn text(self) -> &'static str {
-        match self {
-            Self::WhichHeadChannel => "[which][head][channel]",
-            Self::HeadWhichChannel => "[head][which][channel]",
-            Self::HeadChannelWhich => "[head][channel][which]",
-        }
+/// As written in tables and reports.
+pub(crate) fn row_order(order: QkvOrder) -> &'static str {
+    match order {
+        QkvOrder::WhichHeadChannel => "[which][head][channel]",
+        QkvOrder::HeadWhichChannel => "[head][which][channel]",
+        QkvOrder::HeadChannelWhich => "[head][channel][which]",
     }
 }
 

@@ -1,7 +1,7 @@
 //! A tensor with its numbers in another order: only strides change, nothing is read.
 
 use super::TensorEntry;
-use crate::dialect::Change;
+use crate::dialect::{Change, row_axes};
 
 /// Queries, keys and values.
 const WHICH: usize = 3;
@@ -26,11 +26,11 @@ impl TensorEntry {
             let sizes = [WHICH, heads, channels];
             let mut strides = [0; 3];
             let mut step = view.strides[0];
-            for axis in from.axes().into_iter().rev() {
+            for axis in row_axes(from).into_iter().rev() {
                 strides[axis] = step;
                 step *= sizes[axis] as u64;
             }
-            let order = to.axes();
+            let order = row_axes(to);
             view.shape.splice(..1, order.map(|axis| sizes[axis]));
             view.strides.splice(..1, order.map(|axis| strides[axis]));
         }

@@ -7,7 +7,8 @@ use candle_nn::VarBuilder;
 use serde::{Deserialize, Serialize};
 use taper_layers::{Conv2d, GroupNorm};
 
-/// How the 3·channels outputs of the convolution for queries, keys and values are ordered, slowest first.
+/// How the 3·channels outputs of the convolution for queries, keys and values are ordered, slowest first
+/// (Catch-Up Distillation's method card, section 7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum QkvOrder {

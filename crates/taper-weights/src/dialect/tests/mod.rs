@@ -1,0 +1,4 @@
+//! The tables of the dialects.
+
+mod names;
+mod numbers;
