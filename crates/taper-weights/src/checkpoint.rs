@@ -19,7 +19,7 @@ pub struct Checkpoint {
 /// Reads a checkpoint of any kind onto the CPU: safetensors, PyTorch, `.npz`, `.npy`, in one file
 /// or in shards.
 ///
-/// [`TensorFile`] reads single tensors of a large file, and takes other [`Limits`].
+/// [`TensorFile`] reads single tensors of a large file.
 ///
 /// ```
 /// # fn main() -> Result<(), taper_weights::WeightsError> {
@@ -42,9 +42,17 @@ pub struct Checkpoint {
 /// # Errors
 /// As [`TensorFile::open`] and [`TensorFile::tensor`]; those of a download.
 pub fn load(path: impl AsRef<Path>) -> Result<Checkpoint, WeightsError> {
+    load_within(path, &Limits::default())
+}
+
+/// [`load`], with other caps on what an untrusted file may cost.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_within(path: impl AsRef<Path>, limits: &Limits) -> Result<Checkpoint, WeightsError> {
     #[cfg(feature = "hub")]
     let path = crate::hub::resolve(path)?;
-    let file = TensorFile::open(path, &Limits::default())?;
+    let file = TensorFile::open(path, limits)?;
     let mut tensors = BTreeMap::new();
     for entry in file.entries() {
         tensors.insert(entry.name.clone(), file.read_tensor(entry)?);

@@ -45,7 +45,14 @@ pub fn load_classifier(
     entry: &'static ModelEntry,
     path: impl AsRef<Path>,
 ) -> Result<LoadedClassifier, WeightsError> {
-    let mut checkpoint = load(path)?;
+    classifier_of(entry, load(path)?)
+}
+
+/// [`load_classifier`] of a file that was read.
+pub(crate) fn classifier_of(
+    entry: &'static ModelEntry,
+    mut checkpoint: Checkpoint,
+) -> Result<LoadedClassifier, WeightsError> {
     let config = config_of(entry, &checkpoint)?;
     let recorder = taper_layers::ShapeRecorder::default();
     config.build(recorder.var_builder())?;

@@ -25,7 +25,7 @@ mod statistics;
 mod velocity;
 mod verify;
 
-pub use checkpoint::{Checkpoint, load};
+pub use checkpoint::{Checkpoint, load, load_within};
 pub use checksum::sha256;
 pub use classifier::{
     InputNormalisation, LoadedClassifier, NORMALISATION_METADATA_KEY, fit_of, load_classifier,

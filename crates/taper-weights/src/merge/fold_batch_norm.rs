@@ -5,11 +5,12 @@
 //! norm of a pre-activation block, the last of a wide ResNet) cannot be folded and stays.
 
 use super::{MergeOptions, MergeReport, write};
+use crate::classifier::classifier_of;
 use crate::convert::{ConvertProgress, Payload, PlannedTensor};
 use crate::pattern::BATCH_NORM;
 use crate::{
     Checkpoint, ElementType, LoadedClassifier, NORMALISATION_METADATA_KEY, WeightsError,
-    load_classifier,
+    load_within,
 };
 use candle_core::{DType, Device, Tensor};
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,7 +24,7 @@ pub const FOLDED_METADATA_KEY: &str = "taper.folded_batch_norm";
 
 /// Folds the batch norms of a classifier's file, and writes the result to `output`.
 ///
-/// [`load_classifier`] reads it into the same network; other programs find plain convolutions.
+/// [`load_classifier`](crate::load_classifier) reads it into the same network; other programs find plain convolutions.
 ///
 /// # Errors
 /// [`WeightsError`]: the file does not fit, or has nothing to fold.
@@ -35,7 +36,7 @@ pub fn fold_batch_norm(
     progress: ConvertProgress<'_>,
 ) -> Result<MergeReport, WeightsError> {
     let input = input.as_ref();
-    let loaded = load_classifier(entry, input)?;
+    let loaded = classifier_of(entry, load_within(input, &options.limits)?)?;
     let mut state = loaded.store.state();
     let pairs = pairs(&loaded.config, &state);
     if pairs.is_empty() {

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use taper::distill::merge_checkpoint;
 use taper::vision::registry::CONFIG_METADATA_KEY;
 use taper::weights::{
-    MergeOptions, MergeReport, WeightsError, average, fold_batch_norm, load, save, take_ema,
+    MergeOptions, MergeReport, WeightsError, average, fold_batch_norm, load_within, save, take_ema,
 };
 
 /// Makes one checkpoint out of one or several.
@@ -133,7 +133,7 @@ fn merge_student(
 ) -> anyhow::Result<MergeReport> {
     let entry = network::entry(model)?;
     taper::weights::check_output(out, &[input.to_path_buf()], args.force)?;
-    let checkpoint = load(input)?;
+    let checkpoint = load_within(input, &args.limits.limits())?;
     let merged = merge_checkpoint(entry, &checkpoint, !args.no_residual)?;
     let mut metadata = BTreeMap::from([("format".to_string(), "pt".to_string())]);
     metadata.insert(
