@@ -61,13 +61,16 @@ impl Drop for PartialFile {
 ///
 /// # Errors
 /// [`TrainError::Io`] naming `target`.
-pub(crate) fn write_atomically(target: &Path, parts: &[&[u8]]) -> Result<()> {
+pub fn write_atomically(target: &Path, parts: &[&[u8]]) -> Result<()> {
     let mut partial = PartialFile::create(target)?;
     let mut write = || {
         partial.write(parts)?;
         partial.file.sync_all()?;
         partial.rename(target)?;
-        sync_folder(target.parent().unwrap_or(Path::new(".")))
+        let folder = target
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
+        sync_folder(folder.unwrap_or(Path::new(".")))
     };
     write().map_err(TrainError::io("write", target))
 }

@@ -105,6 +105,7 @@ pub use clock::Seconds;
 pub use config::{OptimizerConfig, TrainConfig};
 pub use ema::Ema;
 pub use error::{Result, TrainError};
+pub use files::write_atomically;
 pub use groups::{ParameterGroup, ParameterSettings};
 pub use meter::{MeanMeter, Meters};
 pub use metrics::{

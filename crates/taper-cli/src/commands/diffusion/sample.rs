@@ -118,7 +118,8 @@ fn draw(network: &SavedNetwork, args: &SampleArgs, global: &Global) -> anyhow::R
 }
 
 fn write(path: &Path, canvas: &Canvas) -> anyhow::Result<()> {
-    std::fs::write(path, png(canvas)?).with_context(|| format!("--out {}", path.display()))
+    taper::train::write_atomically(path, &[&png(canvas)?])
+        .with_context(|| format!("--out {}", path.display()))
 }
 
 fn picture(network: &SavedNetwork, rows: &[Row], path: &Path) -> anyhow::Result<()> {
