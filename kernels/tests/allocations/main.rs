@@ -8,6 +8,7 @@
 
 mod catch_up;
 mod convolutions;
+mod diffusion;
 mod elementwise;
 mod indexing;
 mod losses;
@@ -101,6 +102,7 @@ fn operators_keep_to_their_results_and_stated_workspace() -> Result<()> {
     convolutions::convolutions(&mut findings)?;
     convolutions::fused_convolutions(&mut findings)?;
     convolutions::runs(&mut findings)?;
+    diffusion::diffusion(&mut findings)?;
     rows::rows(&mut findings)?;
     indexing::indexing(&mut findings)?;
     assert!(findings.0.is_empty(), "{}", findings.0.join("\n"));

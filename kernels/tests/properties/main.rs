@@ -5,6 +5,7 @@
 mod activations;
 mod block_runs;
 mod convolutions;
+mod diffusion;
 mod losses;
 mod moves;
 mod norms;
