@@ -250,5 +250,5 @@ impl CatchUpConfig {
 }
 
 #[cfg(test)]
-#[path = "catch_up_tests.rs"]
+#[path = "catch_up_tests/mod.rs"]
 mod tests;
