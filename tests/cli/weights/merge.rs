@@ -172,3 +172,20 @@ fn merge_folds_a_norm_student() {
         .collect();
     assert_eq!(changed, ["fc.bias", "fc.weight"]);
 }
+
+#[test]
+fn every_kind_of_merge_keeps_to_the_limits() {
+    let folder = Folder::new();
+    network("resnet8", &folder.path("w.safetensors"));
+    for kind in [
+        &["--model", "resnet8"][..],
+        &["--model", "resnet8", "--fold-bn"],
+        &["--ema"],
+    ] {
+        let mut arguments = vec!["weights", "merge", "w.safetensors", "out.safetensors"];
+        arguments.extend(kind);
+        arguments.extend(["--max-header-bytes", "8"]);
+        let text = folder.fails(&arguments);
+        assert!(text.contains("--max-header-bytes"), "{kind:?}: {text}");
+    }
+}
