@@ -7,7 +7,7 @@ The folders are clones of NVlabs/edm, shaoshitong/Catch-Up-Distillation and
 shaoshitong/Catch-Up-Distillation-ImageNet-64x64. Needs torch, numpy, safetensors.
 
 Weights are not stored: each element follows from the tensor's name, its index and a seed
-(`uniform` below, and `tests/src/generate.rs`). The reference runs in f64. Where the originals
+(`generated.uniform`, and `tests/src/generate.rs`). The reference runs in f64. Where the originals
 fall back to f32 inside (embedding, attention, group norm) the f64 run replaces that part by the
 same formula in f64, and an f32 run of the untouched original checks the replacement.
 """
@@ -26,31 +26,19 @@ import numpy as np
 import torch
 from safetensors.numpy import save_file
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+import generated  # noqa: E402
+
 SEED = 20231
 BATCH = 2
 OUTPUT_SAMPLES = 40
 GRADIENT_SAMPLES = 12
 GRADIENT_TENSORS = 14
 GAIN = 1.0
-MASK = (1 << 64) - 1
-
-
-def fnv1a(data: bytes) -> int:
-    value = 0xCBF29CE484222325
-    for byte in data:
-        value = (value ^ byte) * 0x100000001B3 & MASK
-    return value
 
 
 def uniform(name: str, count: int) -> np.ndarray:
-    """`count` numbers in [-1, 1): splitmix64 over a counter that starts at (name, SEED)."""
-    gamma = 0x9E3779B97F4A7C15
-    start = (fnv1a(name.encode()) + SEED * gamma) & MASK
-    z = np.uint64(start) + np.arange(1, count + 1, dtype=np.uint64) * np.uint64(gamma)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    z = z ^ (z >> np.uint64(31))
-    return (z >> np.uint64(11)).astype(np.float64) * 2.0**-53 * 2.0 - 1.0
+    return generated.uniform(name, count, SEED)
 
 
 def generate(name: str, shape: tuple) -> np.ndarray:
@@ -225,7 +213,7 @@ def fill(net):
 
 def keys_hash(state):
     lines = [f"{n} {','.join(map(str, state[n].shape))}\n" for n in sorted(state)]
-    return f"{fnv1a(''.join(lines).encode()):016x}"
+    return f"{generated.fnv1a(''.join(lines).encode()):016x}"
 
 
 def count_macs(originals, make, config, source):

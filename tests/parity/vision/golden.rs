@@ -1,10 +1,9 @@
-//! The golden files: a manifest in JSON, arrays in safetensors.
+//! What the golden files say of each network.
 
 use anyhow::{Context, Result};
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
 use taper_tests::compare::values;
 
 /// What the script wrote about one model.
@@ -51,11 +50,7 @@ pub struct Golden {
 
 impl Golden {
     pub fn load() -> Result<Self> {
-        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("parity/vision");
-        let text = std::fs::read_to_string(folder.join("golden.json"))?;
-        let manifest: Manifest = serde_json::from_str(&text)?;
-        let arrays =
-            candle_core::safetensors::load(folder.join("golden.safetensors"), &Device::Cpu)?;
+        let (manifest, arrays): (Manifest, _) = taper_tests::golden::load("vision")?;
         Ok(Self {
             seed: manifest.seed,
             batch: manifest.batch,

@@ -7,7 +7,7 @@ The folders are clones of HobbitLong/RepDistiller, megvii-research/mdistiller,
 akamaster/pytorch_resnet_cifar10 and karanchahal/distiller. Needs torch, numpy, safetensors.
 
 Weights are not stored: each element follows from the tensor's name, its index and a seed
-(`uniform` below, and `tests/src/generate.rs`). The reference runs in f64 and is stored as f32.
+(`generated.uniform`, and `tests/src/generate.rs`). The reference runs in f64 and is stored as f32.
 """
 
 import argparse
@@ -16,10 +16,14 @@ import importlib.util
 import io
 import json
 import pathlib
+import sys
 
 import numpy as np
 import torch
 from safetensors.numpy import save_file
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+import generated  # noqa: E402
 
 SEED = 20230
 BATCH = 3
@@ -29,25 +33,10 @@ RUNNING_SAMPLES = 8
 GRADIENT_SAMPLES = 16
 RUNNING_LAYERS = 4
 GRADIENT_TENSORS = 8
-MASK = (1 << 64) - 1
-
-
-def fnv1a(data: bytes) -> int:
-    value = 0xCBF29CE484222325
-    for byte in data:
-        value = (value ^ byte) * 0x100000001B3 & MASK
-    return value
 
 
 def uniform(name: str, count: int) -> np.ndarray:
-    """`count` numbers in [-1, 1): splitmix64 over a counter that starts at (name, SEED)."""
-    gamma = 0x9E3779B97F4A7C15
-    start = (fnv1a(name.encode()) + SEED * gamma) & MASK
-    z = np.uint64(start) + np.arange(1, count + 1, dtype=np.uint64) * np.uint64(gamma)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    z = z ^ (z >> np.uint64(31))
-    return (z >> np.uint64(11)).astype(np.float64) * 2.0**-53 * 2.0 - 1.0
+    return generated.uniform(name, count, SEED)
 
 
 def generate(name: str, shape: tuple, gain: float) -> np.ndarray:
@@ -82,7 +71,7 @@ def summary(values: torch.Tensor) -> np.ndarray:
 def load(folder: str, path: str):
     """One file of a clone as a module of its own."""
     file = pathlib.Path(folder) / path
-    spec = importlib.util.spec_from_file_location("original_" + fnv1a(str(file).encode()).__format__("x"), file)
+    spec = importlib.util.spec_from_file_location("original_" + generated.fnv1a(str(file).encode()).__format__("x"), file)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -204,7 +193,7 @@ def count_macs(net, x):
 def keys_hash(state):
     names = {torch.float64: "f32", torch.float32: "f32", torch.int64: "i64"}
     lines = [f"{n} {names[state[n].dtype]} {','.join(map(str, state[n].shape))}\n" for n in sorted(state)]
-    return f"{fnv1a(''.join(lines).encode()):016x}"
+    return f"{generated.fnv1a(''.join(lines).encode()):016x}"
 
 
 def spread(items, count):
