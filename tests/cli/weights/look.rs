@@ -1,6 +1,6 @@
 //! `taper weights inspect`, `diff`, `verify`.
 
-use super::{corpus, network};
+use super::{corpus, differs, network};
 use crate::support::Folder;
 use candle_core::{Device, Tensor};
 use std::collections::BTreeMap;
@@ -64,15 +64,6 @@ fn inspect_shows_a_tree_a_list_and_statistics() {
     assert_eq!(names.lines().count(), 56);
     let text = folder.fails(&["weights", "inspect", &corpus("bad/system.pt")]);
     assert!(text.contains("posix.system"), "{text}");
-}
-
-fn differs(folder: &Folder, arguments: &[&str]) -> serde_json::Value {
-    let mut arguments = arguments.to_vec();
-    arguments.push("--json");
-    let answer = folder.run(&arguments);
-    assert_eq!(answer.code(), 1, "{}", answer.errors());
-    assert_eq!(answer.errors(), "");
-    answer.json()
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! `taper weights merge`.
 
-use super::{corpus, network};
+use super::{corpus, differs, network};
 use crate::support::Folder;
 use candle_core::{Device, Tensor};
 use std::collections::BTreeMap;

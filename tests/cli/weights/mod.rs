@@ -4,6 +4,7 @@ mod convert;
 mod look;
 mod merge;
 
+use crate::support::Folder;
 use candle_core::{DType, Device};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -24,4 +25,14 @@ fn network(name: &str, path: &Path) {
         .build(store.var_builder(DType::F32))
         .unwrap();
     taper::weights::save(path, &store.state(), &BTreeMap::new()).unwrap();
+}
+
+/// Exit code 1 without an error text: the answer is on stdout.
+fn differs(folder: &Folder, arguments: &[&str]) -> serde_json::Value {
+    let mut arguments = arguments.to_vec();
+    arguments.push("--json");
+    let answer = folder.run(&arguments);
+    assert_eq!(answer.code(), 1, "{}", answer.errors());
+    assert_eq!(answer.errors(), "");
+    answer.json()
 }
