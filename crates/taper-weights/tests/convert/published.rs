@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use taper_weights::{ConvertOptions, Dialect, DialectChoice, Direction, TensorFile, save};
 
+/// The published files, there and back: same names, same bytes.
 #[test]
 fn published_files_there_and_back() {
     let root = std::env::var_os("TAPER_SHARED_DATA").map_or_else(
