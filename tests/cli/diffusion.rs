@@ -129,6 +129,8 @@ fn train_sample_and_eval_points() {
     ];
     let answer = folder.ok(&adaptive).json();
     assert!(answer["rows"][0]["evaluations"].as_u64().unwrap() > 6);
+    // It shows no steps that could be straight.
+    assert!(answer["rows"][0].get("straightness").is_none());
 }
 
 #[test]
